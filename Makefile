@@ -1,0 +1,51 @@
+# Python 3.11 or newer, pip and make are all it takes. Paths are relative, so a clone may lie anywhere.
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python -m
+READY := $(VENV)/.ready
+SOURCES := domain crypto projections services benchmarks
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check bench lock clean
+
+help: ## Say what there is to say.
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+setup: $(READY) ## Create .venv with the pinned packages and this project in it.
+
+$(READY): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "sealdesk needs Python 3.11 or newer; say which with: make PYTHON=python3.12 setup")'
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(RUN) pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(READY)
+
+demo: $(READY) ## Publish a helpdesk, forget a person, look what is left.
+	@$(RUN) services.demo
+
+test: $(READY) ## Run the tests.
+	$(RUN) pytest -n 2
+
+check: $(READY) ## Run everything that has to pass, fastest first.
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy $(SOURCES)
+	$(VENV)/bin/lint-imports
+	$(RUN) pytest -n 2
+
+bench: $(READY) ## Measure the figures, each a ratio within one run.
+	$(RUN) benchmarks
+
+lock: $(READY) ## Pin the requirements anew, with hashes.
+	$(RUN) pip install --quiet --disable-pip-version-check uv
+	$(VENV)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --custom-compile-command 'make lock' \
+		--extra build pyproject.toml -o requirements/runtime.txt
+	$(VENV)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --custom-compile-command 'make lock' --constraint requirements/runtime.txt \
+		--extra build --extra dev pyproject.toml -o requirements/dev.txt
+
+clean: ## Remove .venv and whatever tools have left.
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

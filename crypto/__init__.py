@@ -1,0 +1,14 @@
+"""How secrets are kept.
+
+wrapping      one key under another, and what a key looks like in memory
+sealing       seal and open one fact; the format, byte by byte
+tree          the key tree: issue, re-wrap, destroy
+opening       the way down the tree: from a root epoch to the leaf keys of a page; what "shredded" means
+roots         where root epochs live
+references    the canonical form of a reference
+register      canonical reference -> blind index -> inside id; fences
+ledger        the shreds that must survive a restore
+certificates  sign and verify
+keystore      transactions on the key database, and the translation of its errors
+sql/          the tables and statements of the key database
+"""

@@ -1,0 +1,72 @@
+"""Transactions on the key database, and the one place where its errors are translated.
+
+An unreachable key store is `KeysUnavailable` and nothing else: it never looks like a missing key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg import Cursor
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from domain.errors import KeysUnavailable, NobodyCanAct, SealdeskError
+
+#: How long a caller waits for a connection before the key store counts as down, in seconds.
+CONNECT_SECONDS = 10.0
+
+
+class Disturbed(SealdeskError):
+    """Another transaction stood in the way (a deadlock); nothing was done, and the batch may be tried again."""
+
+
+class KeyStore:
+    """The key database. Reads go to the primary only; nothing is cached between transactions."""
+
+    def __init__(self, dsn: str) -> None:
+        self._pool: ConnectionPool[psycopg.Connection[DictRow]] = ConnectionPool(
+            dsn,
+            min_size=0,
+            max_size=4,
+            open=False,
+            timeout=CONNECT_SECONDS,
+            check=ConnectionPool.check_connection,
+            connection_class=psycopg.Connection[DictRow],
+            kwargs={"row_factory": dict_row},
+            name="keys",
+        )
+
+    def __repr__(self) -> str:
+        return "KeyStore()"
+
+    @contextmanager
+    def transaction(self) -> Iterator[Cursor[DictRow]]:
+        """Open one transaction; it commits at the end of the block.
+
+        Raises:
+            KeysUnavailable: the database cannot be reached, or went away.
+            Disturbed: a deadlock with another transaction; nothing was done.
+        """
+        try:
+            self._pool.open()
+            with self._pool.connection() as connection, connection.cursor(binary=True) as cursor:
+                yield cursor
+        except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
+            raise Disturbed("another transaction stood in the way") from None
+        except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout):
+            raise KeysUnavailable("the key database cannot be reached") from None
+        except psycopg.Error as error:
+            raise NobodyCanAct(f"the key database refused a statement ({error.sqlstate})") from None
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._pool.close()
+
+
+def rows_of(cursor: Cursor[DictRow], statement: str, **parameters: Any) -> list[DictRow]:
+    """Run one named statement and read all its rows."""
+    return cursor.execute(statement, parameters).fetchall()

@@ -1,0 +1,209 @@
+"""The register: canonical reference -> blind index -> inside id; and the fences that a shred leaves behind.
+
+A blind index is HMAC-SHA-256 (RFC 2104) of the canonical reference under a key of the tenant. References can be
+guessed, so the row beside the index keeps its inside id sealed under the key of its page, and the way back from an id
+to its indexes is sealed under the same page key. A fence is an HMAC of the index under the fence key of its quarter:
+it has a day and no id, and dies with that key.
+
+A fenced reference never resolves, unless somebody else has claimed it on a later day.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from importlib.resources import files
+from typing import Any
+from uuid import UUID
+
+import aiosql
+
+from crypto.keystore import rows_of
+from crypto.references import canonical
+from crypto.tree import PAGE_ROWS, Owner, Tree
+from crypto.wrapping import Key, context, unwrap, wrap
+from domain.ids import TenantId
+from domain.personal import Reference
+
+SQL: Any = aiosql.from_str((files("crypto") / "sql/register.sql").read_text(), "psycopg", mandatory_parameters=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the register says about one blind index: whose it is, and since when it is fenced. Either may be None.
+
+    `told` says that a fact on the log tells this reference, so that it need not be told again.
+    """
+
+    inside: UUID | None
+    fenced: date | None
+    told: bool
+
+
+def quarter(at: datetime) -> str:
+    """Name the quarter of a time: the life of one fence key begins and ends with quarters."""
+    return f"{at.year}-Q{(at.month + 2) // 3}"
+
+
+class Register:
+    """The register of one tenant, inside one transaction of the key database."""
+
+    def __init__(self, tree: Tree, tenant: TenantId) -> None:
+        self._tree = tree
+        self._tenant = tenant
+        self._index_key = tree.service_key(tenant, "index").key
+        self._fence_keys = tree.service_keys(tenant, "fence")
+        self._pages: dict[UUID, Key] = {}
+
+    def index(self, reference: Reference) -> bytes:
+        """Compute the blind index of a reference (32 bytes).
+
+        Raises:
+            ReferenceMalformed: the value cannot be of its kind.
+        """
+        return hmac.digest(self._index_key.material, canonical(reference), "sha256")
+
+    def alone(self) -> None:
+        """Be the only one who brings new references to this tenant, until the transaction ends."""
+        self._tree.cursor.execute(SQL.alone_on_tenant.sql, {"tenant": self._tenant})
+
+    def look_up(self, indexes: Iterable[bytes]) -> dict[bytes, Known]:
+        """Resolve blind indexes; those that are neither known nor fenced are left out."""
+        wanted = list(dict.fromkeys(indexes))
+        if not wanted:
+            return {}
+        rows = rows_of(self._tree.cursor, SQL.look_up.sql, tenant=self._tenant, indexes=wanted)
+        self._open_pages(row["page"] for row in rows)
+        inside = {bytes(row["blind_index"]): self._open_entry(row) for row in rows}
+        told = {bytes(row["blind_index"]) for row in rows if row["told"]}
+        fenced = self._fenced(wanted)
+        return {
+            index: Known(inside.get(index), fenced.get(index), index in told)
+            for index in wanted
+            if index in inside or index in fenced
+        }
+
+    def _open_entry(self, row: Mapping[str, Any]) -> UUID:
+        bound = self._entry_ends(row["blind_index"], row["page"])
+        return UUID(bytes=unwrap(self._pages[row["page"]], row["sealed"], ends=bound))
+
+    def _fenced(self, indexes: Sequence[bytes]) -> dict[bytes, date]:
+        tags = {
+            hmac.digest(owner.key.material, index, "sha256"): index
+            for owner in self._fence_keys.values()
+            for index in indexes
+        }
+        if not tags:
+            return {}
+        rows = rows_of(self._tree.cursor, SQL.look_up_fences.sql, tenant=self._tenant, tags=list(tags))
+        fenced: dict[bytes, date] = {}
+        for row in rows:
+            index = tags[bytes(row["tag"])]
+            fenced[index] = max(row["day"], fenced.get(index, row["day"]))
+        return fenced
+
+    def enter(self, entries: Sequence[tuple[bytes, UUID]], *, untold: Collection[bytes] = ()) -> None:
+        """Store which blind index leads to which inside id. An index that led elsewhere leads here from now on."""
+        if not entries:
+            return
+        places = self._tree.places(self._tenant, "page", len(entries), PAGE_ROWS)
+        self._tree.cursor.execute(
+            SQL.insert_entries.sql,
+            {
+                "tenant": self._tenant,
+                "indexes": [index for index, _ in entries],
+                "pages": [page.id for page in places],
+                "told": [index not in untold for index, _ in entries],
+                "sealed": [
+                    wrap(page.key, inside.bytes, ends=self._entry_ends(index, page.id))
+                    for page, (index, inside) in zip(places, entries, strict=True)
+                ],
+            },
+        )
+        self._enter_backs(places, entries)
+
+    def _enter_backs(self, places: Sequence[Owner], entries: Sequence[tuple[bytes, UUID]]) -> None:
+        self._tree.cursor.execute(
+            SQL.insert_backs.sql,
+            {
+                "owners": [inside for _, inside in entries],
+                "pages": [page.id for page in places],
+                "sealed": [
+                    wrap(page.key, index, ends=self._back_ends(inside, page.id))
+                    for page, (index, inside) in zip(places, entries, strict=True)
+                ],
+            },
+        )
+
+    def told(self, indexes: Collection[bytes]) -> None:
+        """Note that the log tells these references now."""
+        if indexes:
+            self._tree.cursor.execute(SQL.mark_told.sql, {"tenant": self._tenant, "indexes": list(indexes)})
+
+    def indexes_of(self, owners: Iterable[UUID]) -> list[tuple[UUID, bytes]]:
+        """Find every blind index that leads to these people and things, as (owner, index)."""
+        return [(owner, index) for owner, index, _ in self._backs(owners)]
+
+    def _backs(self, owners: Iterable[UUID]) -> list[tuple[UUID, bytes, Mapping[str, Any]]]:
+        rows = rows_of(self._tree.cursor, SQL.backs_of.sql, owners=list(owners))
+        self._open_pages(row["page"] for row in rows)
+        return [
+            (
+                row["owner"],
+                unwrap(self._pages[row["page"]], row["sealed"], ends=self._back_ends(row["owner"], row["page"])),
+                row,
+            )
+            for row in rows
+        ]
+
+    def give_up(self, former: Iterable[tuple[UUID, bytes]]) -> None:
+        """Forget that these people had these addresses, because others have claimed them."""
+        given_up = set(former)
+        lost = [
+            row for owner, index, row in self._backs({owner for owner, _ in given_up}) if (owner, index) in given_up
+        ]
+        if lost:
+            self._tree.cursor.execute(
+                SQL.delete_backs_at.sql,
+                {"owners": [row["owner"] for row in lost], "sealed": [row["sealed"] for row in lost]},
+            )
+            self._tree.lose_children(Counter(row["page"] for row in lost))
+
+    def tags(self, indexes: Sequence[bytes], at: datetime) -> list[bytes]:
+        """Compute the fence tags of this quarter for these indexes (32 bytes each)."""
+        key = self._tree.service_key(self._tenant, "fence", quarter(at)).key
+        return [hmac.digest(key.material, index, "sha256") for index in indexes]
+
+    def fence(self, owners: Sequence[UUID], at: datetime) -> int:
+        """Turn every reference of these people and things into a fence. Returns how many there were."""
+        backs = self._backs(owners)
+        indexes = [index for _, index, _ in backs]
+        if not backs:
+            return 0
+        self.fence_tags(self.tags(indexes, at), at)
+        self._tree.cursor.execute(SQL.delete_entries.sql, {"tenant": self._tenant, "indexes": indexes})
+        self._tree.cursor.execute(SQL.delete_backs.sql, {"owners": list(owners)})
+        self._tree.lose_children(Counter(row["page"] for *_, row in backs))
+        return len(backs)
+
+    def fence_tags(self, tags: Sequence[bytes], at: datetime) -> None:
+        """Store fences with the day of `at`."""
+        self._tree.cursor.execute(
+            SQL.insert_fences.sql,
+            {"tenant": self._tenant, "tags": list(tags), "period": quarter(at), "day": at.date()},
+        )
+
+    def _open_pages(self, pages: Iterable[UUID]) -> None:
+        missing = list(set(pages) - self._pages.keys())
+        if missing:
+            for row in rows_of(self._tree.cursor, SQL.pages.sql, pages=missing):
+                self._pages[row["key_id"]] = self._tree.unwrap_row(row)
+
+    def _entry_ends(self, index: bytes, page: UUID) -> bytes:
+        return context(b"sealdesk/register/1", self._tenant.bytes, index, page.bytes)
+
+    def _back_ends(self, owner: UUID, page: UUID) -> bytes:
+        return context(b"sealdesk/register-back/1", self._tenant.bytes, owner.bytes, page.bytes)

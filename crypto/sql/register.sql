@@ -1,0 +1,48 @@
+-- name: look_up
+SELECT blind_index, page, sealed, told FROM register
+WHERE tenant = %(tenant)s AND blind_index = ANY(%(indexes)b::bytea[]);
+
+-- name: look_up_fences
+SELECT tag, day FROM fences WHERE tenant = %(tenant)s AND tag = ANY(%(tags)b::bytea[]);
+
+-- name: pages
+SELECT key_id, tenant, kind, period, epoch, wrapped FROM wrapping_keys WHERE key_id = ANY(%(pages)b::uuid[]);
+
+-- name: alone_on_tenant
+-- Whoever brings new references to a tenant does so alone, until commit.
+SELECT pg_advisory_xact_lock(hashtextextended('sealdesk/register/' || %(tenant)s::text, 0));
+
+-- name: insert_entries!
+INSERT INTO register (tenant, blind_index, page, sealed, told)
+SELECT %(tenant)s, given.blind_index, given.page, given.sealed, given.told
+FROM unnest(%(indexes)b::bytea[], %(pages)b::uuid[], %(sealed)b::bytea[], %(told)b::boolean[])
+     AS given (blind_index, page, sealed, told)
+ON CONFLICT (tenant, blind_index) DO UPDATE SET page = excluded.page, sealed = excluded.sealed;
+
+-- name: mark_told!
+UPDATE register SET told = true
+WHERE tenant = %(tenant)s AND blind_index = ANY(%(indexes)b::bytea[]) AND NOT told;
+
+-- name: insert_backs!
+INSERT INTO register_backs (owner, page, sealed)
+SELECT * FROM unnest(%(owners)b::uuid[], %(pages)b::uuid[], %(sealed)b::bytea[]);
+
+-- name: backs_of
+SELECT ctid::text AS place, owner, page, sealed FROM register_backs WHERE owner = ANY(%(owners)b::uuid[]);
+
+-- name: delete_backs_at!
+DELETE FROM register_backs WHERE owner = ANY(%(owners)b::uuid[]) AND sealed = ANY(%(sealed)b::bytea[]);
+
+-- name: delete_backs!
+DELETE FROM register_backs WHERE owner = ANY(%(owners)b::uuid[]);
+
+-- name: delete_entries!
+DELETE FROM register WHERE tenant = %(tenant)s AND blind_index = ANY(%(indexes)b::bytea[]);
+
+-- name: insert_fences!
+INSERT INTO fences (tenant, tag, period, day)
+SELECT %(tenant)s, tag, %(period)s, %(day)s FROM unnest(%(tags)b::bytea[]) AS given (tag)
+ON CONFLICT (tenant, tag) DO UPDATE SET day = greatest(fences.day, excluded.day);
+
+-- name: expire_fences!
+DELETE FROM fences WHERE tenant = %(tenant)s AND period = ANY(%(periods)b::text[]);

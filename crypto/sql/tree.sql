@@ -1,0 +1,227 @@
+-- name: service_keys
+-- The keys of a tenant for one kind of work, by period.
+SELECT key_id, tenant, kind, period, epoch, wrapped FROM wrapping_keys
+WHERE tenant = %(tenant)s AND kind = %(kind)s AND period <> ''
+ORDER BY period;
+
+-- name: insert_wrapping_keys!
+INSERT INTO wrapping_keys (key_id, tenant, kind, period, epoch, wrapped)
+SELECT * FROM unnest(%(key_ids)b::uuid[], %(tenants)b::uuid[], %(kinds)b::text[], %(periods)b::text[],
+                     %(epochs)b::integer[], %(wrapped)b::bytea[])
+ON CONFLICT DO NOTHING;
+
+-- name: key_to_fill
+-- One that has room, locked so that two batches do not count the same place twice.
+SELECT key_id, tenant, kind, period, epoch, wrapped, children FROM wrapping_keys
+WHERE tenant = %(tenant)s AND kind = %(kind)s AND children < %(limit)s
+ORDER BY children DESC LIMIT 1 FOR UPDATE;
+
+-- name: count_children!
+UPDATE wrapping_keys SET children = wrapping_keys.children + given.added
+FROM unnest(%(key_ids)b::uuid[], %(added)b::integer[]) AS given (key_id, added)
+WHERE wrapping_keys.key_id = given.key_id;
+
+-- name: count_key_losses!
+UPDATE wrapping_keys SET losses = wrapping_keys.losses + given.lost
+FROM unnest(%(key_ids)b::uuid[], %(lost)b::integer[]) AS given (key_id, lost)
+WHERE wrapping_keys.key_id = given.key_id;
+
+-- name: count_subject_losses!
+UPDATE subjects SET losses = subjects.losses + given.lost
+FROM unnest(%(subject_ids)b::uuid[], %(lost)b::integer[]) AS given (subject_id, lost)
+WHERE subjects.subject_id = given.subject_id;
+
+-- name: insert_subjects!
+INSERT INTO subjects (subject_id, tenant, profile, parent, agent, upstream, wrapped)
+SELECT given.subject_id, %(tenant)s, given.profile, given.parent, given.agent, given.upstream, given.wrapped
+FROM unnest(%(subject_ids)b::uuid[], %(profiles)b::uuid[], %(parents)b::uuid[], %(agents)b::boolean[],
+            %(upstreams)b::boolean[], %(wrapped)b::bytea[])
+     AS given (subject_id, profile, parent, agent, upstream, wrapped);
+
+-- name: insert_things!
+INSERT INTO things (thing_id, tenant, kind, owner)
+SELECT given.thing_id, %(tenant)s, given.kind, given.owner
+FROM unnest(%(thing_ids)b::uuid[], %(kinds)b::text[], %(owners)b::uuid[]) AS given (thing_id, kind, owner);
+
+-- name: insert_leaves!
+INSERT INTO leaves (thing_id, key_id, tenant, owner, co_owners, wrapped)
+SELECT given.thing_id, given.key_id, %(tenant)s, given.owner, given.co_owners::uuid[], given.wrapped
+FROM unnest(%(thing_ids)b::uuid[], %(key_ids)b::uuid[], %(owners)b::uuid[], %(co_owners)b::text[],
+            %(wrapped)b::bytea[]) AS given (thing_id, key_id, owner, co_owners, wrapped);
+
+-- name: chains
+-- The subjects of a batch with everyone they were merged into, and the bucket at the top of each chain.
+WITH RECURSIVE chain AS (
+    SELECT * FROM subjects WHERE subject_id = ANY(%(subject_ids)b::uuid[])
+    UNION
+    SELECT above.* FROM chain JOIN subjects AS above ON above.subject_id = chain.parent
+)
+SELECT chain.subject_id, chain.tenant, chain.profile, chain.parent, chain.agent, chain.upstream, chain.wrapped,
+       chain.line, chain.mark, bucket.epoch, bucket.wrapped AS bucket_wrapped
+FROM chain LEFT JOIN wrapping_keys AS bucket ON bucket.key_id = chain.parent;
+
+-- name: paths
+-- Everything between the root epochs and the leaves of a page, in one query. `level` says which columns count.
+WITH RECURSIVE wanted AS (
+    SELECT * FROM unnest(%(thing_ids)b::uuid[], %(key_ids)b::uuid[]) AS given (thing_id, key_id)
+), leaf AS (
+    SELECT leaves.* FROM wanted JOIN leaves USING (thing_id, key_id)
+), owner AS (
+    SELECT owner AS id FROM leaf UNION SELECT unnest(co_owners) FROM leaf
+), chain AS (
+    SELECT subjects.* FROM owner JOIN subjects ON subjects.subject_id = owner.id
+    UNION
+    SELECT above.* FROM chain JOIN subjects AS above ON above.subject_id = chain.parent
+), top AS (
+    SELECT id FROM owner UNION SELECT parent FROM chain
+)
+SELECT 'leaf' AS level, thing_id, key_id AS id, tenant, owner AS parent, co_owners, wrapped, line, mark,
+       NULL::integer AS epoch, NULL::text AS kind FROM leaf
+UNION ALL
+SELECT 'thing', thing_id, thing_id, tenant, owner, NULL, NULL, line, mark, NULL, NULL
+FROM things WHERE line IS NOT NULL AND thing_id IN (SELECT thing_id FROM wanted)
+UNION ALL
+SELECT 'subject', NULL, subject_id, tenant, parent, NULL, wrapped, line, mark, NULL, NULL FROM chain
+UNION ALL
+SELECT 'key', NULL, key_id, tenant, NULL, NULL, wrapped, NULL, NULL, epoch, kind
+FROM top JOIN wrapping_keys ON wrapping_keys.key_id = top.id;
+
+-- name: things_by_id
+SELECT thing_id, tenant, kind, owner, line FROM things WHERE thing_id = ANY(%(thing_ids)b::uuid[]);
+
+-- name: hold_subjects
+-- A batch holds its subjects until the log has committed; a shred waits for it.
+SELECT subject_id, line IS NULL AS living, parent FROM subjects
+WHERE subject_id = ANY(%(subject_ids)b::uuid[]) ORDER BY subject_id FOR SHARE;
+
+-- name: hold_things
+SELECT thing_id, line IS NULL AS living, owner FROM things
+WHERE thing_id = ANY(%(thing_ids)b::uuid[]) ORDER BY thing_id FOR SHARE;
+
+-- name: take_subjects
+SELECT subject_id, line IS NULL AS living, parent FROM subjects
+WHERE subject_id = ANY(%(subject_ids)b::uuid[]) ORDER BY subject_id FOR UPDATE;
+
+-- name: take_things
+SELECT thing_id, line IS NULL AS living, owner FROM things
+WHERE thing_id = ANY(%(thing_ids)b::uuid[]) ORDER BY thing_id FOR UPDATE;
+
+-- name: mark_agents!
+UPDATE subjects SET agent = true WHERE subject_id = ANY(%(subject_ids)b::uuid[]) AND NOT agent;
+
+-- name: mark_upstream!
+UPDATE subjects SET upstream = true WHERE subject_id = ANY(%(subject_ids)b::uuid[]) AND NOT upstream;
+
+-- name: next_issue
+SELECT nextval('issue_counter') AS issue;
+
+-- name: last_issue
+SELECT CASE WHEN is_called THEN last_value ELSE 0 END AS issue FROM issue_counter;
+
+-- name: everyone_merged
+-- A person and everyone who was ever merged into that person.
+WITH RECURSIVE merged AS (
+    SELECT subject_id, tenant, profile, parent, agent, line FROM subjects WHERE subject_id = %(subject_id)s
+    UNION
+    SELECT below.subject_id, below.tenant, below.profile, below.parent, below.agent, below.line
+    FROM merged JOIN subjects AS below ON below.parent = merged.subject_id
+)
+SELECT * FROM merged ORDER BY subject_id;
+
+-- name: destroy_subjects!
+UPDATE subjects SET wrapped = NULL, line = given.line, mark = given.mark
+FROM unnest(%(subject_ids)b::uuid[], %(lines)b::bigint[], %(marks)b::bytea[]) AS given (subject_id, line, mark)
+WHERE subjects.subject_id = given.subject_id AND subjects.line IS NULL;
+
+-- name: destroy_thing!
+UPDATE things SET line = %(line)s, mark = %(mark)s WHERE thing_id = %(thing_id)s AND line IS NULL;
+
+-- name: leaves_of_thing
+SELECT thing_id, key_id, tenant, owner, co_owners, wrapped, line, mark FROM leaves WHERE thing_id = %(thing_id)s;
+
+-- name: destroy_leaves_of_thing!
+UPDATE leaves SET wrapped = NULL WHERE thing_id = %(thing_id)s AND wrapped IS NOT NULL;
+
+-- name: sweep_leaves!
+-- The keys beneath shredded subjects, a slice at a time.
+UPDATE leaves SET wrapped = NULL
+WHERE (thing_id, key_id) IN (
+    SELECT thing_id, key_id FROM leaves
+    WHERE (owner = ANY(%(owners)b::uuid[]) OR co_owners && %(owners)b::uuid[]) AND wrapped IS NOT NULL
+    LIMIT %(limit)s);
+
+-- name: count_leaves
+SELECT count(*) AS leaves, count(DISTINCT thing_id) AS things FROM leaves
+WHERE owner = ANY(%(owners)b::uuid[]) OR co_owners && %(owners)b::uuid[];
+
+-- name: things_of_owners
+SELECT thing_id, kind, line IS NULL AS living FROM things WHERE owner = ANY(%(owners)b::uuid[]) ORDER BY thing_id;
+
+-- name: set_thing_owner!
+UPDATE things SET owner = %(owner)s WHERE thing_id = %(thing_id)s AND owner <> %(owner)s AND line IS NULL;
+
+-- name: rewrap_leaf!
+UPDATE leaves SET co_owners = %(co_owners)s, wrapped = %(wrapped)s
+WHERE thing_id = %(thing_id)s AND key_id = %(key_id)s AND wrapped IS NOT NULL
+  AND co_owners IS NOT DISTINCT FROM %(expected)s::uuid[];
+
+-- name: destroy_leaf!
+UPDATE leaves SET wrapped = NULL, line = %(line)s, mark = %(mark)s
+WHERE thing_id = %(thing_id)s AND key_id = %(key_id)s AND line IS NULL;
+
+-- name: reparent_subject!
+UPDATE subjects SET parent = %(parent)s, wrapped = %(wrapped)s
+WHERE subject_id = %(subject_id)s AND wrapped IS NOT NULL;
+
+-- name: kept_position
+SELECT position FROM kept FOR UPDATE;
+
+-- name: advance_kept!
+UPDATE kept SET position = greatest(position, %(position)s);
+
+-- name: insert_shred!
+INSERT INTO shreds (shred_id, tenant, kind, target, targets, profile, ground, step, begun_at)
+VALUES (%(shred_id)s, %(tenant)s, %(kind)s, %(target)s, %(targets)s, %(profile)s, %(ground)s, 'intended', %(begun_at)s);
+
+-- name: shred_by_id
+SELECT * FROM shreds WHERE shred_id = %(shred_id)s FOR UPDATE;
+
+-- name: unfinished_shreds
+SELECT * FROM shreds WHERE step NOT IN ('finished', 'abandoned') ORDER BY begun_at, shred_id;
+
+-- name: shred_of_target
+SELECT * FROM shreds WHERE targets @> ARRAY[%(target)s]::uuid[] AND step = 'finished' ORDER BY begun_at LIMIT 1;
+
+-- name: finished_shreds
+SELECT * FROM shreds WHERE step NOT IN ('intended', 'abandoned') AND tenant = %(tenant)s ORDER BY line;
+
+-- name: step_shred!
+UPDATE shreds SET step = %(step)s, line = coalesce(%(line)s, line),
+       destroyed_at = coalesce(%(destroyed_at)s, destroyed_at), targets = coalesce(%(targets)s, targets),
+       counts = counts || %(counts)s, certificate = coalesce(%(certificate)s, certificate)
+WHERE shred_id = %(shred_id)s;
+
+-- name: head_counts
+SELECT (SELECT count(*) FROM subjects WHERE line IS NULL) AS subjects,
+       (SELECT count(*) FROM subjects WHERE line IS NOT NULL) AS shredded,
+       (SELECT count(*) FROM things) AS things,
+       (SELECT count(*) FROM wrapping_keys WHERE kind = 'bucket') AS buckets,
+       (SELECT count(*) FROM fences) AS fences;
+
+-- name: advance_kept_from!
+-- Whoever finds the row busy leaves it to the keeper that holds it.
+UPDATE kept SET position = %(newest)s
+WHERE one IN (SELECT one FROM kept WHERE position >= %(head)s AND position < %(newest)s FOR UPDATE SKIP LOCKED);
+
+-- name: leaf
+SELECT thing_id, key_id, tenant, owner, co_owners, wrapped, line, mark FROM leaves
+WHERE thing_id = %(thing_id)s AND key_id = %(key_id)s;
+
+-- name: line_of_subject
+-- The ledger line that ended a person, or ended somebody the person was merged into.
+WITH RECURSIVE chain AS (
+    SELECT subject_id, parent, line FROM subjects WHERE subject_id = %(subject_id)s
+    UNION
+    SELECT above.subject_id, above.parent, above.line FROM chain JOIN subjects AS above ON above.subject_id = chain.parent
+)
+SELECT max(line) AS line FROM chain;

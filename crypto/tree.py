@@ -1,0 +1,345 @@
+"""The key tree: root epoch -> bucket (256 subjects of a tenant) -> subject -> leaf. Issue, re-wrap, destroy.
+
+A wrapping key wraps other keys and never seals; a leaf key seals one fact. Wrapping is AES-256-GCM with the ids of
+both ends as associated data, so that a row moved to another parent, child or tenant does not open. A leaf with several
+owners is wrapped under each in turn and dies with any of them.
+
+Keys are read inside one transaction and forgotten with it.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any
+from uuid import UUID, uuid4
+
+import aiosql
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from psycopg import Cursor
+from psycopg.rows import DictRow
+
+from crypto.keystore import rows_of
+from crypto.roots import Roots
+from crypto.wrapping import KEY_BYTES, NONCE_BYTES, Key, context, new_key, unwrap, wrap
+from domain.errors import KeyLost
+from domain.ids import HOUSE, KeyId, SubjectId, TenantId, ThingId
+
+SQL: Any = aiosql.from_str((files("crypto") / "sql/tree.sql").read_text(), "psycopg", mandatory_parameters=False)
+
+#: Children of one bucket, or leaves of one desk key. A turn replaces a key and re-wraps its living children.
+BUCKET_CHILDREN = 256
+#: Rows of one register page.
+PAGE_ROWS = 1_000
+
+
+def ends(tenant: UUID, parent: bytes, child: UUID) -> bytes:
+    """Bind a wrapped key to its place: tenant, parent and child."""
+    return context(b"sealdesk/wrap/1", tenant.bytes, parent, child.bytes)
+
+
+def epoch_end(epoch: int) -> bytes:
+    """Name a root epoch as the parent in associated data."""
+    return b"epoch" + epoch.to_bytes(4, "big")
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A subject as the key database knows it. `root` is whoever this person was merged into, or itself."""
+
+    subject_id: SubjectId
+    tenant: TenantId
+    profile: ThingId
+    parent: UUID
+    root: SubjectId
+    agent: bool
+    upstream: bool
+    living: bool
+    key: Key | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A parent of leaves: a subject, a desk key or a quarantine day, with its key."""
+
+    id: UUID
+    key: Key = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class LeafOrder:
+    """A leaf key to be issued: for which thing, under which id, and whose it is (first owner first)."""
+
+    thing: UUID
+    key_id: KeyId
+    owners: tuple[Owner, ...]
+
+
+class Tree:
+    """The key tree inside one transaction of the key database."""
+
+    def __init__(self, cursor: Cursor[DictRow], roots: Roots) -> None:
+        self.cursor = cursor
+        self._roots = roots
+        self._epochs: dict[int, Key] = {}
+        self._ciphers: dict[UUID, AESGCM] = {}
+
+    def epoch(self, number: int) -> Key:
+        """Open a root epoch, once a transaction."""
+        if number not in self._epochs:
+            self._epochs[number] = self._roots.open(number)
+        return self._epochs[number]
+
+    def unwrap_row(self, row: DictRow) -> Key:
+        """Open a row of `wrapping_keys`."""
+        bound = ends(row["tenant"], epoch_end(row["epoch"]), row["key_id"])
+        return Key(unwrap(self.epoch(row["epoch"]), row["wrapped"], ends=bound))
+
+    # -- keys directly under the root ---------------------------------------------------------------------------
+
+    def new_wrapping_key(self, tenant: TenantId, kind: str, period: str = "") -> Owner:
+        """Issue a key under the current root epoch."""
+        epoch = self._roots.current()
+        key, key_id = new_key(), uuid4()
+        wrapped = wrap(self.epoch(epoch), key.material, ends=ends(tenant, epoch_end(epoch), key_id))
+        self.cursor.execute(
+            SQL.insert_wrapping_keys.sql,
+            {
+                "key_ids": [key_id],
+                "tenants": [tenant],
+                "kinds": [kind],
+                "periods": [period],
+                "epochs": [epoch],
+                "wrapped": [wrapped],
+            },
+        )
+        return Owner(key_id, key)
+
+    def service_keys(self, tenant: TenantId, kind: str) -> dict[str, Owner]:
+        """Open the keys of one kind of a tenant, by period."""
+        found = rows_of(self.cursor, SQL.service_keys.sql, tenant=tenant, kind=kind)
+        return {row["period"]: Owner(row["key_id"], self.unwrap_row(row)) for row in found}
+
+    def service_key(self, tenant: TenantId, kind: str, period: str = "all") -> Owner:
+        """Open the key of one kind and period, or issue it. Two writers at once end with one key."""
+        keys = self.service_keys(tenant, kind)
+        if period not in keys:
+            self.new_wrapping_key(tenant, kind, period)
+            keys = self.service_keys(tenant, kind)
+        return keys[period]
+
+    def places(self, tenant: TenantId, kind: str, wanted: int, limit: int) -> list[Owner]:
+        """Find `wanted` places under keys with room, issuing keys as the old ones fill up."""
+        found: list[Owner] = []
+        taken: Counter[UUID] = Counter()
+        while len(found) < wanted:
+            row = self.cursor.execute(SQL.key_to_fill.sql, {"tenant": tenant, "kind": kind, "limit": limit}).fetchone()
+            owner = self.new_wrapping_key(tenant, kind) if row is None else Owner(row["key_id"], self.unwrap_row(row))
+            room = min(wanted - len(found), limit if row is None else limit - row["children"])
+            found.extend([owner] * room)
+            taken[owner.id] += room
+            self.cursor.execute(SQL.count_children.sql, {"key_ids": [owner.id], "added": [room]})
+        return found
+
+    # -- subjects and things ------------------------------------------------------------------------------------
+
+    def people(self, ids: Iterable[UUID]) -> dict[UUID, Person]:
+        """Open the subjects with these ids and everyone they were merged into."""
+        wanted = list(set(ids))
+        if not wanted:
+            return {}
+        rows = {row["subject_id"]: row for row in rows_of(self.cursor, SQL.chains.sql, subject_ids=wanted)}
+        people: dict[UUID, Person] = {}
+
+        def person(subject_id: UUID) -> Person:
+            if subject_id in people:
+                return people[subject_id]
+            row = rows[subject_id]
+            above = person(row["parent"]) if row["parent"] in rows else None
+            parent_key: Key | None = None
+            if above is not None:
+                parent_key = above.key
+            elif row["wrapped"] is not None:
+                if row["bucket_wrapped"] is None:
+                    raise KeyLost("the bucket of a subject is missing")
+                bound = ends(row["tenant"], epoch_end(row["epoch"]), row["parent"])
+                parent_key = Key(unwrap(self.epoch(row["epoch"]), row["bucket_wrapped"], ends=bound))
+            key: Key | None = None
+            if row["wrapped"] is not None and parent_key is not None:
+                bound = ends(row["tenant"], row["parent"].bytes, subject_id)
+                key = Key(unwrap(parent_key, row["wrapped"], ends=bound))
+            living = row["line"] is None and (above is None or above.living)
+            if living and key is None:
+                raise KeyLost("the key of a living subject is missing")
+            people[subject_id] = Person(
+                SubjectId(subject_id),
+                row["tenant"],
+                ThingId(row["profile"]),
+                row["parent"],
+                SubjectId(subject_id) if above is None else above.root,
+                row["agent"],
+                row["upstream"],
+                living,
+                key,
+            )
+            return people[subject_id]
+
+        for subject_id in rows:
+            person(subject_id)
+        return people
+
+    def issue_subjects(self, tenant: TenantId, new: Sequence[tuple[SubjectId, ThingId, bool, bool]]) -> list[Owner]:
+        """Store new subjects, given as (id, profile, agent, known upstream), each with its key."""
+        if not new:
+            return []
+        buckets = self.places(tenant, "bucket", len(new), BUCKET_CHILDREN)
+        owners = [Owner(subject_id, new_key()) for subject_id, *_ in new]
+        self.cursor.execute(
+            SQL.insert_subjects.sql,
+            {
+                "tenant": tenant,
+                "subject_ids": [subject_id for subject_id, *_ in new],
+                "profiles": [profile for _, profile, *_ in new],
+                "parents": [bucket.id for bucket in buckets],
+                "agents": [agent for *_, agent, _ in new],
+                "upstreams": [upstream for *_, upstream in new],
+                "wrapped": [
+                    wrap(bucket.key, owner.key.material, ends=ends(tenant, bucket.id.bytes, owner.id))
+                    for bucket, owner in zip(buckets, owners, strict=True)
+                ],
+            },
+        )
+        return owners
+
+    def store_things(self, tenant: TenantId, new: Sequence[tuple[ThingId, str, UUID]]) -> None:
+        """Store new things, given as (id, kind, owner)."""
+        if new:
+            self.cursor.execute(
+                SQL.insert_things.sql,
+                {
+                    "tenant": tenant,
+                    "thing_ids": [thing for thing, *_ in new],
+                    "kinds": [kind for _, kind, _ in new],
+                    "owners": [owner for *_, owner in new],
+                },
+            )
+
+    # -- leaves -------------------------------------------------------------------------------------------------
+
+    def issue_leaves(self, tenant: TenantId, orders: Sequence[LeafOrder]) -> list[Key]:
+        """Store one leaf key an order, wrapped under each of its owners in turn."""
+        if not orders:
+            return []
+        material = os.urandom(KEY_BYTES * len(orders))
+        keys = [Key(material[at : at + KEY_BYTES]) for at in range(0, len(material), KEY_BYTES)]
+        wrapped = [self._wrap_leaf(tenant, order, key) for order, key in zip(orders, keys, strict=True)]
+        self.cursor.execute(
+            SQL.insert_leaves.sql,
+            {
+                "tenant": tenant,
+                "thing_ids": [order.thing for order in orders],
+                "key_ids": [order.key_id for order in orders],
+                "owners": [order.owners[0].id for order in orders],
+                "co_owners": [
+                    "{" + ",".join(str(owner.id) for owner in order.owners[1:]) + "}" if order.owners[1:] else None
+                    for order in orders
+                ],
+                "wrapped": wrapped,
+            },
+        )
+        return keys
+
+    def _wrap_leaf(self, tenant: TenantId, order: LeafOrder, key: Key) -> bytes:
+        wrapped = key.material
+        for owner in order.owners:
+            cipher = self._ciphers.get(owner.id)
+            if cipher is None:
+                cipher = self._ciphers[owner.id] = AESGCM(owner.key.material)
+            nonce = os.urandom(NONCE_BYTES)
+            wrapped = nonce + cipher.encrypt(nonce, wrapped, ends(tenant, owner.id.bytes, order.key_id))
+        return wrapped
+
+    def add_owner(self, leaf: DictRow, owner: Owner) -> bool:
+        """Wrap a leaf under one more owner. Its key itself stays unopened.
+
+        The former outer wrapping is still in old files; the last owner's lost child says so until the next turn.
+        """
+        co_owners = [*(leaf["co_owners"] or ()), owner.id]
+        bound = ends(leaf["tenant"], owner.id.bytes, leaf["key_id"])
+        changed = self.cursor.execute(
+            SQL.rewrap_leaf.sql,
+            {
+                "thing_id": leaf["thing_id"],
+                "key_id": leaf["key_id"],
+                "co_owners": co_owners,
+                "expected": leaf["co_owners"],
+                "wrapped": wrap(owner.key, leaf["wrapped"], ends=bound),
+            },
+        ).rowcount
+        if changed:
+            self.lose_children(Counter({(leaf["co_owners"] or [leaf["owner"]])[-1]: 1}))
+        return bool(changed)
+
+    def lose_children(self, lost: Counter[UUID]) -> None:
+        """Count on each parent how many children it lost, whether the parent is a subject or stands at the root."""
+        given = {"lost": list(lost.values())}
+        if lost:
+            self.cursor.execute(SQL.count_subject_losses.sql, {"subject_ids": list(lost), **given})
+            self.cursor.execute(SQL.count_key_losses.sql, {"key_ids": list(lost), **given})
+
+    # -- merging and destroying ---------------------------------------------------------------------------------
+
+    def merge(self, secondary: Person, primary: Person) -> None:
+        """Hang a subject under another: whoever shreds the one shreds both."""
+        assert secondary.key is not None
+        assert primary.key is not None
+        bound = ends(secondary.tenant, primary.subject_id.bytes, secondary.subject_id)
+        self.cursor.execute(
+            SQL.reparent_subject.sql,
+            {
+                "subject_id": secondary.subject_id,
+                "parent": primary.subject_id,
+                "wrapped": wrap(primary.key, secondary.key.material, ends=bound),
+            },
+        )
+        self.lose_children(Counter({secondary.parent: 1}))
+        if secondary.agent:
+            self.cursor.execute(SQL.mark_agents.sql, {"subject_ids": [primary.subject_id]})
+        if secondary.upstream:
+            self.cursor.execute(SQL.mark_upstream.sql, {"subject_ids": [primary.subject_id]})
+
+    def mark(self, kind: str, key_id: UUID, tenant: TenantId, line: int) -> bytes:
+        """Compute the MAC that a shredded row carries instead of a key (HMAC-SHA-256)."""
+        key = self.service_key(HOUSE, "mark").key
+        message = context(b"sealdesk/mark/1", kind.encode(), key_id.bytes, tenant.bytes, line.to_bytes(8, "big"))
+        return hmac.digest(key.material, message, "sha256")
+
+    def destroy_subjects(self, rows: Sequence[DictRow], line: int) -> None:
+        """Drop the key material of subjects and mark their rows with the ledger line."""
+        ids = [row["subject_id"] for row in rows]
+        self.cursor.execute(
+            SQL.destroy_subjects.sql,
+            {
+                "subject_ids": ids,
+                "lines": [line] * len(ids),
+                "marks": [self.mark("subject", row["subject_id"], row["tenant"], line) for row in rows],
+            },
+        )
+        self.lose_children(Counter(row["parent"] for row in rows))
+
+    def destroy_thing(self, tenant: TenantId, thing: ThingId, line: int) -> int:
+        """Drop every key of one thing and mark it with the ledger line. Returns how many keys went."""
+        leaves = rows_of(self.cursor, SQL.leaves_of_thing.sql, thing_id=thing)
+        mark = self.mark("thing", thing, tenant, line)
+        self.cursor.execute(SQL.destroy_thing.sql, {"thing_id": thing, "line": line, "mark": mark})
+        gone = self.cursor.execute(SQL.destroy_leaves_of_thing.sql, {"thing_id": thing}).rowcount
+        lost: Counter[UUID] = Counter()
+        for leaf in leaves:
+            if leaf["wrapped"] is not None:
+                lost.update([leaf["owner"], *(leaf["co_owners"] or ())])
+        self.lose_children(lost)
+        return gone

@@ -1,0 +1,151 @@
+"""The errors of the house. Who can act decides the branch; no message quotes personal data.
+
+SealdeskError
+├── CallerCanAct                 the one who asked has to ask differently
+│   ├── RecordRefused            a record cannot be taken: (code, declared field path)
+│   │   ├── RecordInvalid        it is wrong in itself; it is quarantined
+│   │   ├── RecordWaits          what it is about is not known yet; it is quarantined until it is
+│   │   └── RecordFenced         what it is about was shredded; it is counted and not kept
+│   ├── SettingsWrong            a setting or an argument is missing or contradicts another
+│   ├── ReferenceUnknown         nobody and nothing is known by this reference
+│   ├── ReferenceMalformed       this can be no e-mail address, number or id
+│   ├── ShredRefused             a fence, a hold or the brake stands in the way
+│   └── CertificateInvalid       the signature does not fit the certificate
+├── OperatorCanAct               a person who runs the house has to look
+│   ├── KeysUnavailable          the key database or the roots cannot be reached
+│   ├── KeyLost                  a key that must exist does not, and no shred explains it
+│   ├── LogUnavailable           the log database cannot be reached
+│   ├── BrokerUnavailable        Kafka cannot be reached
+│   ├── LedgerBroken             the ledger's chain, signature or numbering is wrong
+│   ├── RootsUnsafe              others can read the roots
+│   └── ServerFailed             an embedded server did not start or stop
+└── NobodyCanAct                 a bug, or somebody has changed stored data
+    ├── SealBroken               a seal or a wrapped key was changed, moved or swapped
+    └── PositionMoved            two runners fed one read model; one of them gave up
+"""
+
+from __future__ import annotations
+
+
+class SealdeskError(Exception):
+    """The root of the tree. `exit_status` is what a command ends with when this reaches it."""
+
+    exit_status = 1
+
+
+class CallerCanAct(SealdeskError):
+    """The one who asked has to ask differently."""
+
+    exit_status = 2
+
+
+class RecordRefused(CallerCanAct):
+    """A record cannot be taken.
+
+    `code` is a word of a closed list; `path` is a field path as *declared* by sealdesk. Neither ever repeats
+    anything that the record said: even the name of an unknown field may be personal.
+    """
+
+    def __init__(self, code: str, path: str = "") -> None:
+        super().__init__(f"{code} at {path}" if path else code)
+        self.code = code
+        self.path = path
+
+
+class RecordInvalid(RecordRefused):
+    """The record is wrong in itself."""
+
+
+class RecordWaits(RecordRefused):
+    """The record is about a thing that is not known yet and does not say whose it is.
+
+    `waits_for` is the blind index of the missing reference (32 bytes).
+    """
+
+    def __init__(self, code: str, path: str = "", *, waits_for: bytes) -> None:
+        super().__init__(code, path)
+        self.waits_for = waits_for
+
+
+class RecordFenced(RecordRefused):
+    """The record is about somebody or something that was shredded."""
+
+
+class SettingsWrong(CallerCanAct):
+    """A setting or an argument is missing, unsafe or contradicts another."""
+
+
+class ReferenceUnknown(CallerCanAct):
+    """Nobody and nothing is known by this reference."""
+
+    exit_status = 3
+
+
+class ReferenceMalformed(CallerCanAct):
+    """This can be no e-mail address, phone number or id."""
+
+
+class ShredRefused(CallerCanAct):
+    """A fence, a hold or the brake stands in the way of a shred; `code` says which."""
+
+    exit_status = 4
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class CertificateInvalid(CallerCanAct):
+    """The signature does not fit the certificate, or the certificate is not whole."""
+
+    exit_status = 1
+
+
+class OperatorCanAct(SealdeskError):
+    """A person who runs the house has to look."""
+
+    exit_status = 5
+
+
+class KeysUnavailable(OperatorCanAct):
+    """The key database or the roots cannot be reached. This says nothing about any key."""
+
+
+class KeyLost(OperatorCanAct):
+    """A key that must exist does not, and no shred explains it."""
+
+    exit_status = 1
+
+
+class LogUnavailable(OperatorCanAct):
+    """The log database cannot be reached."""
+
+
+class BrokerUnavailable(OperatorCanAct):
+    """Kafka cannot be reached."""
+
+
+class LedgerBroken(OperatorCanAct):
+    """The ledger's chain, a signature or a number is wrong."""
+
+
+class RootsUnsafe(OperatorCanAct):
+    """The roots can be read by others, or lie where a backup of the databases would take them along."""
+
+
+class ServerFailed(OperatorCanAct):
+    """An embedded server did not start or did not stop."""
+
+
+class NobodyCanAct(SealdeskError):
+    """A bug, or somebody has changed stored data."""
+
+    exit_status = 1
+
+
+class SealBroken(NobodyCanAct):
+    """A seal or a wrapped key was changed, cut, moved or swapped."""
+
+
+class PositionMoved(NobodyCanAct):
+    """Two runners fed one read model; this one gave up and changed nothing."""

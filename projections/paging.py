@@ -1,0 +1,146 @@
+"""The runner: one page of facts, one transaction, compare-and-set on the position.
+
+Rules: the head is read before the page, so that an empty end of the log moves the position too; ids on the
+log have gaps, so no page expects the next number; of two runners on one read model one gives up, and
+nothing is folded twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from psycopg import Connection, Cursor, sql
+
+from domain.errors import PositionMoved
+from domain.fact import FactAtRest
+from projections.statements import statements
+
+_SQL = statements("paging")
+
+#: Facts a page. Beyond this the rate hardly grows, and the rows of a page are all in memory.
+PAGE_SIZE = 2_000
+
+#: Called after each page with (position, head).
+Progress = Callable[[int, int], None]
+
+
+class FactLog(Protocol):
+    """Where facts are read from, in the order of their positions."""
+
+    def head(self) -> int:
+        """Return the highest position, 0 on an empty log."""
+        ...
+
+    def page(self, after: int, limit: int) -> Sequence[FactAtRest]:
+        """Return the first facts after a position, ascending, at most `limit`."""
+        ...
+
+
+class ReadModel(Protocol):
+    """A fold of the log into tables of its own. A module with these three names is one."""
+
+    @property
+    def name(self) -> str:
+        """Name the model, and with it its schema."""
+        ...
+
+    def create(self, cursor: Cursor[Any], /) -> None:
+        """Create the tables in the current schema."""
+        ...
+
+    def fold_page(self, cursor: Cursor[Any], facts: Sequence[FactAtRest], /) -> None:
+        """Fold a page of facts into the tables of the current schema, in a few statements."""
+        ...
+
+
+def catch_up(
+    connection: Connection[Any],
+    log: FactLog,
+    model: ReadModel,
+    *,
+    page_size: int = PAGE_SIZE,
+    progress: Progress | None = None,
+    schema: str | None = None,
+) -> int:
+    """Fold all facts that the model has not seen, and return the position reached.
+
+    The tables are created if there are none. `schema` is another one than the model's own during a rebuild.
+    The connection should be in no transaction: each page commits its own.
+
+    Raises:
+        PositionMoved: another runner feeds this model. Nothing of the last page was kept.
+    """
+    schema = schema or model.name
+    prepare(connection, model, schema=schema)
+    reached = _position(connection, schema)
+    while True:
+        head = log.head()
+        facts = log.page(reached or 0, page_size)
+        is_full = len(facts) == page_size
+        target = facts[-1].position if is_full else max(head, facts[-1].position if facts else 0, reached or 0)
+        if target != reached:
+            _fold(connection, model, facts, schema=schema, expected=reached, position=target)
+            reached = target
+        if progress:
+            progress(target, max(head, target))
+        if not is_full:
+            return target
+
+
+def position(connection: Connection[Any], model: ReadModel) -> int:
+    """Return the position up to which the model is folded, 0 if it was never fed."""
+    with connection.transaction(), connection.cursor() as cursor:
+        cursor.execute(_SQL["exists"], {"schema": model.name})
+        exists = cursor.fetchone()
+    return (_position(connection, model.name) or 0) if exists and exists[0] else 0
+
+
+def prepare(connection: Connection[Any], model: ReadModel, *, schema: str) -> None:
+    """Create the schema and its tables, unless they are there."""
+    with connection.transaction(), connection.cursor() as cursor:
+        cursor.execute(_SQL["lock_creation"], {"schema": schema})
+        cursor.execute(_SQL["exists"], {"schema": schema})
+        exists = cursor.fetchone()
+        if exists and exists[0]:
+            return
+        cursor.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
+        cursor.execute(_SQL["enter"], {"schema": schema})
+        cursor.execute(_SQL["create"])
+        model.create(cursor)
+
+
+def lock_swap(cursor: Cursor[Any], model: ReadModel) -> None:
+    """Let no page of the model begin before this transaction ends, and wait for the one in flight."""
+    cursor.execute(_SQL["lock_swap"], {"model": model.name})
+
+
+def _position(connection: Connection[Any], schema: str) -> int | None:
+    with connection.transaction(), connection.cursor() as cursor:
+        cursor.execute(_SQL["enter"], {"schema": schema})
+        cursor.execute(_SQL["read"])
+        row = cursor.fetchone()
+    return int(row[0]) if row else None
+
+
+def _fold(
+    connection: Connection[Any],
+    model: ReadModel,
+    facts: Sequence[FactAtRest],
+    *,
+    schema: str,
+    expected: int | None,
+    position: int,
+) -> None:
+    """Fold one page. The position moves first: a second runner waits there and finds that it is late."""
+    with connection.transaction(), connection.cursor(binary=True) as cursor:
+        cursor.execute(_SQL["lock_page"], {"model": model.name})
+        cursor.execute(_SQL["enter"], {"schema": schema})
+        if expected is None:
+            cursor.execute(_SQL["begin"], {"position": position})
+        else:
+            cursor.execute(_SQL["advance"], {"position": position, "expected": expected})
+        if cursor.rowcount != 1:
+            raise PositionMoved(f"{schema} is not at {expected} any more: another runner feeds it")
+        if facts:
+            model.fold_page(cursor, facts)

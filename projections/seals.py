@@ -1,0 +1,155 @@
+"""How a row keeps its seals: each personal field reads from the last fact that gave it, and from no other.
+
+A row holds, for each seal that still provides a field, which fields, and the seal's owners. A seal that no
+field needs any more is dropped. Rule: it is a seal, or None for shredded, and nothing in between; what is
+shredded has no owners, because their ids have no business there any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+from psycopg import Cursor
+
+from domain.catalogue import CATALOGUE
+from domain.fact import FactAtRest
+from projections.statements import Key, array, find, statements, write
+
+_SQL = statements("seals")
+
+#: Stands for the bytes of a seal that is in the table: folding never needs them, and no real seal is empty.
+STORED = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """The seal of one fact, by the fact's position, and what a row still takes from it."""
+
+    position: int
+    fields: tuple[str, ...]
+    owners: tuple[UUID, ...]
+    content: bytes | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class FieldsOfSeal:
+    """What a reader gets: a seal, or None for shredded, and the fields to take from it and from no other."""
+
+    fields: tuple[str, ...]
+    seal: bytes | None = field(repr=False)
+
+
+#: The seals of one thing, by position.
+Seals = Mapping[int, Seal]
+
+
+def seal_of(fact: FactAtRest, *, shredded: bool) -> Seal:
+    """Take the seal of a fact as it was made, or as shredded."""
+    seal = Seal(fact.position, fact.sealed_fields, fact.owners, fact.seal)
+    return blanked(seal) if shredded or fact.seal is None else seal
+
+
+def blanked(seal: Seal) -> Seal:
+    """Return what is left of a seal whose key is destroyed."""
+    return seal if seal.content is None and not seal.owners else replace(seal, owners=(), content=None)
+
+
+def owned_too(seal: Seal, owner: UUID) -> Seal:
+    """Return the seal with a further owner, with whom it dies as well."""
+    if seal.content is None or owner in seal.owners:
+        return seal
+    return replace(seal, owners=(*seal.owners, owner))
+
+
+def blanked_of(seal: Seal, subjects: frozenset[UUID]) -> Seal:
+    """Return the seal, blanked if one of its owners is among the shredded subjects."""
+    return seal if subjects.isdisjoint(seal.owners) else blanked(seal)
+
+
+def after(seals: Seals, fact: FactAtRest, *, shredded: bool) -> Seals:
+    """Fold a fact into the seals of a thing: the fields it gives come from it, whatever gave them before."""
+    given = _given(fact)
+    kept: dict[int, Seal] = {}
+    for position, seal in seals.items():
+        if given.isdisjoint(seal.fields):
+            kept[position] = seal
+        elif left := tuple(name for name in seal.fields if name not in given):
+            kept[position] = replace(seal, fields=left)
+    if fact.sealed_fields:
+        kept[fact.position] = seal_of(fact, shredded=shredded)
+    return kept
+
+
+def _given(fact: FactAtRest) -> set[str]:
+    """Name the personal fields that a fact gives.
+
+    A word that is clear now leaves no field in the seal, but it replaces the original of an earlier word
+    that was sealed because no vocabulary had it.
+    """
+    words = (name for stored_as, name in _words(fact.type) if stored_as in fact.clear)
+    return {*fact.sealed_fields, *words}
+
+
+@cache
+def _words(type_: str) -> tuple[tuple[str, str], ...]:
+    """Return (clear field, upstream field) of each word of a fact type."""
+    plan = CATALOGUE.get(type_)
+    return tuple((mark.stored_as, name) for name, mark in plan.words) if plan else ()
+
+
+def create(cursor: Cursor[Any]) -> None:
+    """Create the table of seals in the schema of the read model."""
+    cursor.execute(_SQL["create"])
+
+
+def load(cursor: Cursor[Any], things: Iterable[Key]) -> dict[Key, Seals]:
+    """Load what is kept of the seals of these things, without their bytes."""
+    found: dict[Key, dict[int, Seal]] = {}
+    for tenant, thing, position, fields, owners, shredded in find(cursor, _SQL["load"], things):
+        seal = Seal(position, tuple(fields), tuple(owners), None if shredded else STORED)
+        found.setdefault((tenant, thing), {})[position] = seal
+    return dict(found)
+
+
+def store(cursor: Cursor[Any], before: Mapping[Key, Seals], now: Mapping[Key, Seals]) -> None:
+    """Write what differs between the loaded seals and the folded ones."""
+    new, changed, dropped = [], [], []
+    for key, seals in now.items():
+        stored = before.get(key, {})
+        new += [(*key, *row(seal)) for position, seal in seals.items() if position not in stored]
+        changed += [(*key, *change(seal)) for seal in differing(stored, seals)]
+        dropped += [(*key, position) for position in stored if position not in seals]
+    keys = ("tenants", "things", "positions")
+    write(cursor, _SQL["drop"], keys, dropped)
+    write(cursor, _SQL["change"], (*keys, "fields", "owners", "shredded"), changed)
+    write(cursor, _SQL["insert"], (*keys, "fields", "owners", "seals"), new)
+
+
+def differing(stored: Seals, now: Seals) -> Iterator[Seal]:
+    """Yield the seals that stood in the table and have changed."""
+    return (seal for position, seal in now.items() if position in stored and stored[position] is not seal)
+
+
+def row(seal: Seal) -> tuple[int, str, str, bytes | None]:
+    """Return the columns of a new seal: position, fields, owners, seal."""
+    return (seal.position, array(seal.fields), array(seal.owners), seal.content)
+
+
+def change(seal: Seal) -> tuple[int, str, str, bool]:
+    """Return the columns of a stored seal that changed: position, fields, owners, shredded or not."""
+    return (seal.position, array(seal.fields), array(seal.owners), seal.content is None)
+
+
+def read(fields: list[str] | None, contents: list[bytes | None] | None) -> tuple[FieldsOfSeal, ...]:
+    """Read the two arrays in which a list statement gathers the seals of a row."""
+    pairs = zip(fields or (), contents or (), strict=True)
+    return tuple(FieldsOfSeal(tuple(names.split(",")), content) for names, content in pairs)
+
+
+def by_field(parts: Iterable[FieldsOfSeal]) -> dict[str, bytes | None]:
+    """Return for each personal field the seal to read it from, or None for shredded."""
+    return {name: part.seal for part in parts for name in part.fields}

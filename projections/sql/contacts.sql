@@ -1,0 +1,86 @@
+-- The people of a helpdesk, profile by profile.
+
+-- name: create
+CREATE TABLE profiles (
+    tenant uuid NOT NULL,
+    profile uuid NOT NULL,
+    first_position bigint NOT NULL,
+    subject uuid,
+    agent boolean NOT NULL,
+    deleted boolean NOT NULL,
+    merged boolean NOT NULL,
+    erased boolean NOT NULL,
+    language text,
+    active boolean,
+    view_all_tickets boolean,
+    occasional boolean,
+    available boolean,
+    ticket_scope smallint,
+    created_at timestamptz,
+    updated_at timestamptz,
+    PRIMARY KEY (tenant, profile)
+);
+CREATE INDEX profiles_by_subject ON profiles (tenant, subject) WHERE subject IS NOT NULL;
+CREATE INDEX profiles_by_position ON profiles (tenant, first_position, profile);
+COMMENT ON TABLE profiles IS
+    'One row is one profile of one person, contact or agent or both; its personal fields are in the table of seals.';
+COMMENT ON COLUMN profiles.subject IS 'Whose profile it is. NULL for a contact who is forgotten; an agent''s stays.';
+COMMENT ON COLUMN profiles.merged IS 'The person is known under another profile, for good, and dies with that one.';
+COMMENT ON COLUMN profiles.erased IS 'The person, or this profile alone, was shredded.';
+
+-- name: load
+SELECT p.*
+FROM unnest(%(tenants)b::uuid[], %(ids)b::uuid[]) AS k (tenant, profile)
+JOIN profiles p ON p.tenant = k.tenant AND p.profile = k.profile;
+
+-- name: load_of_subjects
+-- All profiles of some people, who are about to be forgotten.
+SELECT p.*
+FROM unnest(%(tenants)b::uuid[], %(ids)b::uuid[]) AS k (tenant, subject)
+JOIN profiles p ON p.tenant = k.tenant AND p.subject = k.subject;
+
+-- name: store
+INSERT INTO profiles
+SELECT * FROM unnest(
+    %(tenant)b::uuid[], %(profile)b::uuid[], %(first_position)b::bigint[], %(subject)b::uuid[],
+    %(agent)b::boolean[], %(deleted)b::boolean[], %(merged)b::boolean[], %(erased)b::boolean[],
+    %(language)b::text[], %(active)b::boolean[], %(view_all_tickets)b::boolean[], %(occasional)b::boolean[],
+    %(available)b::boolean[], %(ticket_scope)b::smallint[], %(created_at)b::timestamptz[],
+    %(updated_at)b::timestamptz[]
+)
+ON CONFLICT (tenant, profile) DO UPDATE SET
+    subject = EXCLUDED.subject,
+    agent = EXCLUDED.agent,
+    deleted = EXCLUDED.deleted,
+    merged = EXCLUDED.merged,
+    erased = EXCLUDED.erased,
+    language = EXCLUDED.language,
+    active = EXCLUDED.active,
+    view_all_tickets = EXCLUDED.view_all_tickets,
+    occasional = EXCLUDED.occasional,
+    available = EXCLUDED.available,
+    ticket_scope = EXCLUDED.ticket_scope,
+    created_at = EXCLUDED.created_at,
+    updated_at = EXCLUDED.updated_at;
+
+-- name: list
+-- A page of people in the order in which they became known, with the seals that their personal fields read from.
+SELECT
+    p.profile, p.first_position, p.subject, p.agent, p.deleted, p.merged, p.erased, p.language, p.active,
+    p.view_all_tickets, p.occasional, p.available, p.ticket_scope, p.created_at, p.updated_at,
+    kept.fields, kept.seals
+FROM contacts.profiles p
+LEFT JOIN LATERAL (
+    SELECT array_agg(array_to_string(s.fields, ',') ORDER BY s.position) AS fields,
+        array_agg(s.seal ORDER BY s.position) AS seals
+    FROM contacts.seals s
+    WHERE s.tenant = p.tenant AND s.thing = p.profile
+) AS kept ON true
+WHERE p.tenant = %(tenant)s
+    AND p.first_position > %(after)s
+    AND (%(all)s OR NOT (p.deleted OR p.merged OR p.erased))
+    AND (%(profile)s::uuid IS NULL OR p.profile = %(profile)s)
+    AND (%(subject)s::uuid IS NULL OR p.subject = %(subject)s)
+    AND (%(agent)s::boolean IS NULL OR p.agent = %(agent)s)
+ORDER BY p.first_position, p.profile
+LIMIT %(limit)s;

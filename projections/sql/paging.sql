@@ -1,0 +1,42 @@
+-- Every read model has its position in its own schema.
+
+-- name: create
+CREATE TABLE position (
+    one boolean PRIMARY KEY DEFAULT true CHECK (one),
+    position bigint NOT NULL
+);
+COMMENT ON TABLE position IS 'The only row says up to where on the log this read model is folded; none, that it is new.';
+
+-- name: enter
+-- Work in the schema of one read model until the transaction ends. A page never waits for anybody but the database
+-- itself, so a session that idles longer than this is dead. A page looks up thousands of rows by their keys: on
+-- tables that were never analysed, joins other than by index read the whole table for every page.
+SELECT set_config('search_path', %(schema)s, true),
+    set_config('idle_in_transaction_session_timeout', '10min', true),
+    set_config('enable_hashjoin', 'off', true),
+    set_config('enable_mergejoin', 'off', true);
+
+-- name: exists
+SELECT to_regnamespace(%(schema)s) IS NOT NULL;
+
+-- name: lock_creation
+-- Two runners that start together create a schema once.
+SELECT pg_advisory_xact_lock(hashtextextended('sealdesk create ' || %(schema)s, 0));
+
+-- name: lock_page
+-- Many pages may hold this; a swap waits for them, and they for it.
+SELECT pg_advisory_xact_lock_shared(hashtextextended('sealdesk swap ' || %(model)s, 0));
+
+-- name: lock_swap
+SELECT pg_advisory_xact_lock(hashtextextended('sealdesk swap ' || %(model)s, 0));
+
+-- name: read
+SELECT position FROM position;
+
+-- name: begin
+-- The first page: only one runner can be first.
+INSERT INTO position (position) VALUES (%(position)s) ON CONFLICT DO NOTHING;
+
+-- name: advance
+-- Compare and set: of two runners at the same position, the second finds no row.
+UPDATE position SET position = %(position)s WHERE position = %(expected)s;

@@ -1,0 +1,53 @@
+"""SQL files into named statements, rows into column arrays.
+
+A file holds statements, each under a line `-- name: ...`. A statement that stores or looks for many rows
+takes one array a column and `unnest`s them: one round trip a page, never one a fact.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from psycopg import Cursor
+
+#: (tenant, inside id). Nothing is shared between tenants, so an id alone never finds a row.
+Key = tuple[UUID, UUID]
+
+_FOLDER = Path(__file__).parent / "sql"
+_HEADING = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
+
+
+@cache
+def statements(name: str) -> Mapping[str, bytes]:
+    """Read the statements of `sql/<name>.sql`, by their names."""
+    _, *parts = _HEADING.split((_FOLDER / f"{name}.sql").read_text(encoding="utf-8"))
+    return dict(zip(parts[::2], (part.encode() for part in parts[1::2]), strict=True))
+
+
+def find(cursor: Cursor[Any], statement: bytes, keys: Iterable[Key]) -> Sequence[tuple[Any, ...]]:
+    """Return the rows that a statement finds for these keys (its parameters are `tenants` and `ids`)."""
+    pairs = list(keys)
+    if not pairs:
+        return ()
+    cursor.execute(statement, {"tenants": [tenant for tenant, _ in pairs], "ids": [id_ for _, id_ in pairs]})
+    return cursor.fetchall()
+
+
+def write(cursor: Cursor[Any], statement: bytes, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Run a statement over all rows at once; `names` are its parameters, one a column."""
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    if columns:
+        cursor.execute(statement, dict(zip(names, columns, strict=True)))
+
+
+def array(items: Iterable[UUID] | Iterable[str]) -> str:
+    """Write ids or declared field names as an array literal: `unnest` cannot take rows of uneven arrays.
+
+    Neither can hold a character that would need quoting.
+    """
+    return "{" + ",".join(map(str, items)) + "}"

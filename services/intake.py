@@ -1,0 +1,498 @@
+"""Intake: parcels in, sealed facts on the log. The border at which plaintext stops.
+
+One batch, in this order, and why:
+1. resolve     look every reference up; decide each parcel (`services.resolving`); nothing is written
+2. issue       new subjects, things, register rows and leaf keys are committed first: no fact without its key
+3. seal        in memory
+4. hold        lock the batch's subjects and things, FOR SHARE; whoever was shredded meanwhile is refused after all
+5. append      facts, quarantine, refusals and Kafka positions in one transaction of the log
+6. keep        moves, merges and claims of this batch, under the same locks; then the locks go
+
+A crash between 2 and 5 leaves keys that seal nothing; a crash between 5 and 6 is mended by `services.keeping`.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from typing import Any
+from uuid import UUID, uuid4
+
+from psycopg import Cursor
+from psycopg.rows import DictRow
+
+from crypto import tree as trees
+from crypto.keystore import Disturbed, KeyStore, rows_of
+from crypto.register import Known, Register
+from crypto.roots import Roots
+from crypto.sealing import Place, seal
+from crypto.tree import LeafOrder, Owner, Tree
+from crypto.wrapping import Key, context
+from domain.errors import (
+    KeysUnavailable,
+    NobodyCanAct,
+    RecordFenced,
+    RecordInvalid,
+    RecordRefused,
+    RecordWaits,
+    ReferenceMalformed,
+)
+from domain.ids import HOUSE, EventId, KeyId, SubjectId, TenantId, ThingId
+from domain.personal import Reference
+from services import keeping
+from services.log import STATEMENTS, Facts, Position, SealedFact
+from services.opening_records import QUARANTINE_TYPE, opened_records
+from services.records import Draft, Parcel, parcel_of
+from services.resolving import Changes, Desk, PlannedFact, Somebody, Something, View, mentions_of
+from services.tenants import Tenant, Tenants
+
+DIGEST_BYTES = 16
+#: How often a batch is decided anew because a shred or another writer came between.
+TRIES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How a number of records fared. `read` is the sum of the others."""
+
+    read: int = 0
+    stored: int = 0
+    duplicates: int = 0
+    refused: int = 0
+    quarantined: int = 0
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(
+            self.read + other.read,
+            self.stored + other.stored,
+            self.duplicates + other.duplicates,
+            self.refused + other.refused,
+            self.quarantined + other.quarantined,
+        )
+
+
+@dataclass(slots=True)
+class Judged:
+    """One parcel on its way: its facts, or why it has none."""
+
+    parcel: Parcel
+    digests: tuple[bytes, ...] = ()
+    facts: Sequence[PlannedFact] = ()
+    refusal: RecordRefused | None = None
+    known_before: bool = False
+    #: Where the parcel comes from when it waited in the quarantine.
+    waited_as: UUID | None = None
+
+
+@dataclass(slots=True)
+class TenantBatch:
+    """What one batch does to one tenant."""
+
+    tenant: Tenant
+    judged: list[Judged]
+    register: Register | None = None
+    view: View | None = None
+    changes: Changes = field(default_factory=Changes)
+    orders: list[LeafOrder] = field(default_factory=list)
+    keys: list[Key] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A record on its way to the quarantine."""
+
+    id: UUID
+    tenant: TenantId
+    key_id: KeyId
+    refusal: RecordRefused
+    seal: bytes = field(repr=False)
+
+
+class Intake:
+    """Take parcels in. One instance serves one process; it holds no keys between batches."""
+
+    def __init__(self, facts: Facts, keys: KeyStore, roots: Roots, tenants: Tenants) -> None:
+        self._facts = facts
+        self._keys = keys
+        self._roots = roots
+        self._tenants = tenants
+        self._behind = False
+
+    def take(self, parcels: Sequence[Parcel], *, at: datetime, positions: Sequence[Position] = ()) -> Tally:
+        """Store one batch of parcels, and with it how far the given Kafka partitions are read.
+
+        Raises:
+            KeysUnavailable, LogUnavailable: nothing was acknowledged; taking the same parcels again is safe.
+        """
+        if self._behind:
+            keeping.catch_up(self._keys, self._roots, self._facts)
+            self._behind = False
+        tally, appeared = self._take([Judged(parcel) for parcel in parcels], at, positions)
+        while appeared:
+            waiting = self._waiting(appeared)
+            _, appeared = self._take(waiting, at, ()) if waiting else (Tally(), [])
+        return tally
+
+    def _take(
+        self, judged: Sequence[Judged], at: datetime, positions: Sequence[Position]
+    ) -> tuple[Tally, list[tuple[TenantId, bytes]]]:
+        for _ in range(TRIES):
+            try:
+                return self._try(judged, at, positions)
+            except Disturbed:
+                for one in judged:
+                    one.facts, one.refusal, one.known_before = (), None, False
+        raise NobodyCanAct(f"a batch was disturbed {TRIES} times; take it again")
+
+    def _try(
+        self, judged: Sequence[Judged], at: datetime, positions: Sequence[Position]
+    ) -> tuple[Tally, list[tuple[TenantId, bytes]]]:
+        batches = self._by_tenant(judged)
+        with self._keys.transaction() as cursor:
+            tree = Tree(cursor, self._roots)
+            for batch in batches:
+                self._decide(tree, batch, at)
+                self._issue(tree, batch)
+            quarantined = self._seal_quarantined(tree, batches, judged, at)
+            issue = rows_of(cursor, trees.SQL.next_issue.sql)[0]["issue"]
+        beside = partial(self._beside, batches, judged, quarantined, at, positions, issue)
+        sealed = [fact for batch in batches for fact in _sealed(batch)]
+        appended: dict[tuple[bytes, int], int] | None = None
+        try:
+            with self._keys.transaction() as cursor:
+                tree = Tree(cursor, self._roots)
+                for batch in batches:
+                    self._hold(cursor, batch)
+                head, appended = self._facts.append(sealed, beside)
+                for batch in batches:
+                    self._keep(tree, batch)
+                if appended:
+                    keeping.advance(cursor, head, max(appended.values()))
+        except (Disturbed, KeysUnavailable):
+            # The facts stand on the log, so the batch is taken; its key work is caught up before the next one.
+            if appended is None:
+                raise
+            self._behind = True
+        appeared = [(batch.tenant.id, index) for batch in batches for index in batch.changes.entries]
+        return self._tally(judged, {digest for digest, _ in appended}), appeared
+
+    def _tally(self, judged: Sequence[Judged], stored: set[bytes]) -> Tally:
+        counts: Counter[str] = Counter()
+        for one in judged:
+            if isinstance(one.refusal, RecordFenced):
+                counts["refused"] += 1
+            elif one.refusal is not None:
+                counts["quarantined"] += 1
+            elif stored.intersection(one.digests):
+                counts["stored"] += 1
+                stored.difference_update(one.digests)
+            else:
+                counts["duplicates"] += 1
+        return Tally(len(judged), **counts)
+
+    # -- 1. resolve ---------------------------------------------------------------------------------------------
+
+    def _by_tenant(self, judged: Sequence[Judged]) -> list[TenantBatch]:
+        known = self._tenants.by_name()
+        groups: dict[str, list[Judged]] = {}
+        for one in judged:
+            name = one.parcel.tenant if not one.parcel.drafts else one.parcel.drafts[0].tenant
+            if one.parcel.error is not None:
+                one.refusal = one.parcel.error
+            elif name not in known:
+                one.refusal = RecordInvalid("unknown_tenant", "tenant")
+            elif any(draft.tenant != name for draft in one.parcel.drafts):
+                one.refusal = RecordInvalid("several_tenants", "tenant")
+            if name is not None and name in known:
+                groups.setdefault(name, []).append(one)
+        return [TenantBatch(known[name], group) for name, group in sorted(groups.items())]
+
+    def _decide(self, tree: Tree, batch: TenantBatch, at: datetime) -> None:
+        tenant = batch.tenant.id
+        register = Register(tree, tenant)
+        dedup = tree.service_key(tenant, "dedup").key
+        pending = [one for one in batch.judged if one.refusal is None]
+        for one in pending:
+            one.digests = tuple(digest_of(dedup, tenant, draft) for draft in one.parcel.drafts)
+        stored = self._facts.stored_already([digest for one in pending for digest in one.digests])
+        for one in pending:
+            one.known_before = bool(one.digests) and stored.issuperset(one.digests)
+        indexes, indexed = _index_all(register, (draft for one in pending for draft in one.parcel.drafts))
+        known = register.look_up(indexes)
+        if len(known) < len(indexes) or any(entry.inside is None for entry in known.values()):
+            # Somebody new: look again, alone, so that two writers who meet a person at once end with one.
+            register.alone()
+            known = register.look_up(indexes)
+        view = self._view(tree, batch.tenant, known)
+        batch.register, batch.view = register, view
+        desk = Desk(view, index=partial(_index, register, indexed), new_id=uuid4, now=at)
+        seen: set[bytes] = set()
+        for one in pending:
+            try:
+                if one.known_before or seen.issuperset(one.digests):
+                    desk.refuse_fenced(one.parcel.drafts)
+                else:
+                    one.facts = desk.decide(list(zip(one.parcel.drafts, one.digests, strict=True)))
+                    seen.update(one.digests)
+            except RecordRefused as refusal:
+                one.refusal = refusal
+        batch.changes = desk.changes
+
+    def _view(self, tree: Tree, tenant: Tenant, known: Mapping[bytes, Known]) -> View:
+        """Read the people and things behind register entries, and which things no fact has opened yet."""
+        inside = {entry.inside for entry in known.values() if entry.inside is not None}
+        rows = rows_of(tree.cursor, trees.SQL.things_by_id.sql, thing_ids=list(inside))
+        unopened = self._facts.without_facts([row["thing_id"] for row in rows])
+        things = {
+            row["thing_id"]: Something(
+                ThingId(row["thing_id"]),
+                SubjectId(row["owner"]),
+                row["line"] is None,
+                row["thing_id"] not in unopened,
+            )
+            for row in rows
+        }
+        found = tree.people({*(inside - things.keys()), *(thing.owner for thing in things.values())})
+        people: dict[UUID, Somebody] = {
+            person.subject_id: Somebody(person.subject_id, person.profile, person.agent, person.upstream, person.living)
+            for person in found.values()
+        }
+        roots: dict[UUID, SubjectId] = {person.subject_id: person.root for person in found.values()}
+        return View(tenant.id, known, people, roots, things, tenant.vocabulary)
+
+    # -- 2. and 3. issue and seal -------------------------------------------------------------------------------
+
+    @staticmethod
+    def _issue(tree: Tree, batch: TenantBatch) -> None:
+        changes, tenant = batch.changes, batch.tenant.id
+        issued = tree.issue_subjects(
+            tenant,
+            [(person.id, person.profile, False, False) for person in changes.people.values() if person.new],
+        )
+        owners: dict[UUID, Owner] = {owner.id: owner for owner in issued}
+        first_owner: dict[UUID, UUID] = {}
+        for fact in changes.facts:
+            first_owner.setdefault(fact.stream, fact.owners[0])
+        new_things = [thing for thing in changes.things.values() if thing.new]
+        tree.store_things(tenant, [(thing.id, "ticket", first_owner[thing.id]) for thing in new_things])
+        if batch.register is not None:
+            batch.register.enter(list(changes.entries.items()), untold=changes.mentioned - changes.told)
+        needed = {owner for fact in changes.facts for owner in fact.owners} - owners.keys()
+        for person in tree.people(needed).values():
+            if person.key is not None:
+                owners[person.subject_id] = Owner(person.subject_id, person.key)
+        batch.orders = [
+            LeafOrder(fact.stream, KeyId(uuid4()), tuple(owners[owner] for owner in fact.owners))
+            for fact in changes.facts
+            if fact.personal
+        ]
+        batch.keys = tree.issue_leaves(tenant, batch.orders)
+
+    def _seal_quarantined(
+        self, tree: Tree, batches: Sequence[TenantBatch], judged: Sequence[Judged], at: datetime
+    ) -> list[Quarantined]:
+        tenant_of = {id(one): batch.tenant.id for batch in batches for one in batch.judged}
+        kept = [
+            one
+            for one in judged
+            if one.refusal is not None and not isinstance(one.refusal, RecordFenced) and one.waited_as is None
+        ]
+        by_tenant: dict[TenantId, list[Judged]] = {}
+        for one in kept:
+            by_tenant.setdefault(tenant_of.get(id(one), HOUSE), []).append(one)
+        sealed: list[Quarantined] = []
+        for tenant, group in by_tenant.items():
+            day = tree.service_key(tenant, "day", at.date().isoformat())
+            dedup = tree.service_key(tenant, "dedup").key
+            orders = [LeafOrder(quarantine_id(dedup, one.parcel.raw), KeyId(uuid4()), (day,)) for one in group]
+            for one, order, key in zip(group, orders, tree.issue_leaves(tenant, orders), strict=True):
+                assert one.refusal is not None
+                record = ThingId(order.thing)
+                place = Place(tenant, record, EventId(record), QUARANTINE_TYPE, order.key_id, ("record",))
+                body = seal(place, key, {"record": base64.b64encode(one.parcel.raw).decode()})
+                sealed.append(Quarantined(record, tenant, order.key_id, one.refusal, body))
+        return sealed
+
+    # -- 4. hold ------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _hold(cursor: Cursor[DictRow], batch: TenantBatch) -> None:
+        """Lock whoever and whatever the facts are about, and whoever they name.
+
+        Raises:
+            Disturbed: somebody or something was shredded, or moved, since the batch was decided.
+        """
+        changes = batch.changes
+        changed = {*changes.merged, *changes.merged.values(), *changes.agents, *changes.upstream}
+        named = {owner for fact in changes.facts for owner in fact.owners} | changes.named
+        people = [
+            *rows_of(cursor, trees.SQL.take_subjects.sql, subject_ids=sorted(changed)),
+            *rows_of(cursor, trees.SQL.hold_subjects.sql, subject_ids=sorted(named - changed)),
+        ]
+        touched = {fact.stream for fact in changes.facts}
+        things = [
+            *rows_of(cursor, trees.SQL.take_things.sql, thing_ids=sorted(changes.moved)),
+            *rows_of(cursor, trees.SQL.hold_things.sql, thing_ids=sorted(touched - changes.moved.keys())),
+        ]
+        if not all(row["living"] for row in (*people, *things)):
+            raise Disturbed("somebody or something was shredded meanwhile")
+        decided_on = batch.view.things if batch.view is not None else {}
+        for row in things:
+            thing = decided_on.get(row["thing_id"])
+            if thing is not None and thing.opened and thing.owner != row["owner"]:
+                raise Disturbed("something moved meanwhile")
+
+    # -- 5. append ----------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _beside(
+        batches: Sequence[TenantBatch],
+        judged: Sequence[Judged],
+        quarantined: Sequence[Quarantined],
+        at: datetime,
+        positions: Sequence[Position],
+        issue: int,
+        cursor: Cursor[DictRow],
+    ) -> None:
+        """Write what has to be true together with the facts."""
+        cursor.execute(STATEMENTS.see_issue.sql, {"issue": issue})
+        if positions:
+            cursor.execute(
+                STATEMENTS.store_positions.sql,
+                {
+                    "topic_ids": [position.topic_id for position in positions],
+                    "partitions": [position.partition for position in positions],
+                    "offsets": [position.offset for position in positions],
+                },
+            )
+        if quarantined:
+            cursor.execute(STATEMENTS.quarantine.sql, _quarantine_columns(quarantined))
+        refused = Counter(
+            (batch.tenant.id, one.refusal.code)
+            for batch in batches
+            for one in batch.judged
+            if isinstance(one.refusal, RecordFenced)
+        )
+        if refused:
+            cursor.execute(
+                STATEMENTS.count_refusals.sql,
+                {
+                    "day": at.date(),
+                    "tenants": [tenant for tenant, _ in refused],
+                    "codes": [code for _, code in refused],
+                    "refused": list(refused.values()),
+                },
+            )
+        left = [
+            one.waited_as for one in judged if one.waited_as is not None and not isinstance(one.refusal, RecordWaits)
+        ]
+        if left:
+            cursor.execute(STATEMENTS.leave_quarantine.sql, {"ids": left})
+
+    # -- 6. keep ------------------------------------------------------------------------------------------------
+
+    def _keep(self, tree: Tree, batch: TenantBatch) -> None:
+        changes = batch.changes
+        if changes.agents:
+            tree.cursor.execute(trees.SQL.mark_agents.sql, {"subject_ids": sorted(changes.agents)})
+        if changes.upstream:
+            tree.cursor.execute(trees.SQL.mark_upstream.sql, {"subject_ids": sorted(changes.upstream)})
+        for secondary, primary in changes.merged.items():
+            keeping.merge(tree, SubjectId(secondary), primary)
+        for thing in changes.moved:
+            keeping.move(tree, self._facts, ThingId(thing))
+        if changes.claims or changes.given_up or changes.mentioned:
+            register = Register(tree, batch.tenant.id)
+            register.give_up(changes.given_up)
+            register.enter(list(changes.claims.items()))
+            register.told(changes.mentioned)
+
+    # -- what waited --------------------------------------------------------------------------------------------
+
+    def _waiting(self, appeared: Iterable[tuple[TenantId, bytes]]) -> list[Judged]:
+        """Open the quarantined records that waited for what has just appeared."""
+        by_tenant: dict[TenantId, list[bytes]] = {}
+        for tenant, index in appeared:
+            by_tenant.setdefault(tenant, []).append(index)
+        names = {tenant.id: tenant.name for tenant in self._tenants.by_name().values()}
+        waiting: list[Judged] = []
+        for tenant, indexes in by_tenant.items():
+            with self._facts.cursor() as cursor:
+                parameters = {"tenant": tenant, "indexes": indexes, "limit": 1_000}
+                rows = cursor.execute(STATEMENTS.waiting_for.sql, parameters).fetchall()
+            for row, raw in opened_records(self._keys, self._roots, rows):
+                waiting.append(Judged(parcel_of(raw, names[tenant]), waited_as=row["quarantine_id"]))
+        return waiting
+
+
+def digest_of(key: Key, tenant: TenantId, draft: Draft) -> bytes:
+    """Compute the record digest: HMAC-SHA-256 of tenant, source and id, cut to 16 bytes (RFC 2104, section 5)."""
+    message = context(tenant.bytes, draft.source.encode(), draft.id.encode())
+    return hmac.digest(key.material, message, "sha256")[:DIGEST_BYTES]
+
+
+def _index_all(register: Register, drafts: Iterable[Draft]) -> tuple[list[bytes], dict[Reference, bytes]]:
+    """Compute each blind index of a batch once."""
+    indexed: dict[Reference, bytes] = {}
+    for draft in drafts:
+        references = [Reference(mark.kind, value) for _, mark, value in mentions_of(draft)]
+        if draft.subject is not None:
+            references.append(draft.subject)
+        for reference in references:
+            if reference not in indexed:
+                try:
+                    indexed[reference] = register.index(reference)
+                except ReferenceMalformed:
+                    continue
+    return list(indexed.values()), indexed
+
+
+def _index(register: Register, indexed: Mapping[Reference, bytes], reference: Reference) -> bytes:
+    found = indexed.get(reference)
+    return register.index(reference) if found is None else found
+
+
+def quarantine_id(key: Key, raw: bytes) -> UUID:
+    """Give a record that cannot be taken one id however often it comes: an HMAC of its bytes, cut to 16."""
+    return UUID(bytes=hmac.digest(key.material, b"quarantine" + raw, "sha256")[:DIGEST_BYTES])
+
+
+def _sealed(batch: TenantBatch) -> Iterable[SealedFact]:
+    """Seal the facts of a batch, each under its own leaf key."""
+    issued = iter(zip(batch.orders, batch.keys, strict=True))
+    for fact in batch.changes.facts:
+        sealed: bytes | None = None
+        if fact.personal:
+            order, key = next(issued)
+            fields = tuple(sorted(fact.personal))
+            place = Place(fact.tenant, fact.stream, fact.event_id, fact.type, order.key_id, fields)
+            sealed = seal(place, key, fact.personal)
+        yield SealedFact(
+            fact.stream,
+            fact.tenant,
+            fact.event_id,
+            fact.type,
+            fact.record_digest,
+            fact.ordinal,
+            fact.occurred_at,
+            fact.clear,
+            fact.owners,
+            sealed,
+        )
+
+
+def _quarantine_columns(quarantined: Sequence[Quarantined]) -> dict[str, list[Any]]:
+    return {
+        "ids": [record.id for record in quarantined],
+        "tenants": [record.tenant for record in quarantined],
+        "key_ids": [record.key_id for record in quarantined],
+        "codes": [record.refusal.code for record in quarantined],
+        "paths": [record.refusal.path for record in quarantined],
+        "waits_for": [getattr(record.refusal, "waits_for", None) for record in quarantined],
+        "seals": [record.seal for record in quarantined],
+    }

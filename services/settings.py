@@ -1,0 +1,150 @@
+"""Where everything is, read once at the start from `--data` and the SEALDESK_* variables.
+
+Rule: the roots, the ledger and the signing key never lie inside the data folder. A copy of that folder is a
+backup of sealed data; with the roots in it, it would be a backup of plaintext. They are also apart from each
+other, because the roots must never be backed up and the ledger must.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import permutations
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import platformdirs
+
+from domain.errors import SettingsWrong
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Say where the data is, where the secrets are, and how cautious to be.
+
+    `log_dsn` and `keys_dsn` are given for databases that somebody else runs; without them sealdesk runs its
+    own below `data`. `kafka` is a list of bootstrap servers (`host:port,host:port`).
+    """
+
+    data: Path | None
+    log_dsn: str | None = field(default=None, repr=False)  # A DSN may hold a password.
+    keys_dsn: str | None = field(default=None, repr=False)
+    kafka: str | None = None
+    roots: Path
+    ledger: Path
+    signing: Path
+    #: Records sealed and stored in one transaction. Beyond 1000 the rate hardly grows, and a crash repeats
+    #: more.
+    batch_size: int = 1000
+    #: A shred of more facts than this has to say how many it expects, so that a slip cannot forget a whole
+    #: desk.
+    brake: int = 1000
+    #: How long a shredded reference is refused.
+    fence_days: int = 400
+    #: Who acts, as it will stand in ledger and access lines.
+    actor: str
+
+    @classmethod
+    def read(cls, data: Path | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
+        """Read the settings and create the folders that do not exist yet, for nobody else to look into.
+
+        Raises:
+            SettingsWrong: a setting is missing, malformed, unsafe or contradicts another. The message names
+                the variable and never repeats a DSN.
+        """
+        data = (data.expanduser().resolve() if data else None) or _folder(environ, "SEALDESK_DATA")
+        log_dsn, keys_dsn = environ.get("SEALDESK_LOG_DSN") or None, environ.get("SEALDESK_KEYS_DSN") or None
+        if (log_dsn is None) != (keys_dsn is None):
+            raise SettingsWrong("Set both SEALDESK_LOG_DSN and SEALDESK_KEYS_DSN, or neither.")
+        if data is None and log_dsn is None:
+            raise SettingsWrong(
+                "Say where the data is: --data FOLDER, SEALDESK_DATA, or SEALDESK_LOG_DSN and _KEYS_DSN."
+            )
+        if data is not None:
+            _create(data)
+        secrets = _secrets(data, environ)
+        for folder in secrets.values():
+            _create(folder)
+        return cls(
+            data=data,
+            log_dsn=log_dsn,
+            keys_dsn=keys_dsn,
+            kafka=environ.get("SEALDESK_KAFKA") or None,
+            roots=secrets["SEALDESK_ROOTS"],
+            ledger=secrets["SEALDESK_LEDGER"],
+            signing=secrets["SEALDESK_SIGNING"],
+            batch_size=_number(environ, "SEALDESK_BATCH", cls.batch_size, least=1),
+            brake=_number(environ, "SEALDESK_BRAKE", cls.brake, least=0),
+            fence_days=_number(environ, "SEALDESK_FENCE_DAYS", cls.fence_days, least=1),
+            actor=environ.get("SEALDESK_ACTOR") or _login_name(),
+        )
+
+
+def _secrets(data: Path | None, environ: Mapping[str, str]) -> dict[str, Path]:
+    """Return the folders of roots, ledger and signing key by the variable that sets each."""
+    found: dict[str, Path] = {}
+    for variable in ("SEALDESK_ROOTS", "SEALDESK_LEDGER", "SEALDESK_SIGNING"):
+        folder = _folder(environ, variable)
+        if folder is None:
+            if data is None:
+                raise SettingsWrong(f"Without a data folder there is no default for {variable}: set it.")
+            house = platformdirs.user_config_path("sealdesk").resolve() / str(_house_id(data))
+            folder = house / variable.removeprefix("SEALDESK_").lower()
+        if data is not None and folder.is_relative_to(data):
+            raise SettingsWrong(
+                f"{variable} is {folder}, inside the data folder {data}: a copy would hold what opens it."
+            )
+        found[variable] = folder
+    for (inner, one), (outer, other) in permutations(found.items(), 2):
+        if one.is_relative_to(other):
+            raise SettingsWrong(f"{inner} lies in {outer}: each needs a folder of its own, with its own backups.")
+    return found
+
+
+def _house_id(data: Path) -> UUID:
+    """Return the random id that ties a data folder to its secrets, even after a move or a restore."""
+    path = data / "id"
+    draft = data / f"id.{uuid4()}"
+    if not path.exists():
+        draft.touch(mode=0o600)
+        draft.write_text(f"{uuid4()}\n")
+        try:
+            # Linking refuses to replace, so of two processes that start together one id wins for both.
+            os.link(draft, path)
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    try:
+        return UUID(path.read_text().strip())
+    except ValueError:
+        raise SettingsWrong(f"{path} holds no id, and without it the roots cannot be found: restore it.") from None
+
+
+def _create(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsWrong(f"The folder {folder} cannot be made: {error.strerror}.") from error
+
+
+def _folder(environ: Mapping[str, str], variable: str) -> Path | None:
+    text = environ.get(variable)
+    return Path(text).expanduser().resolve() if text else None
+
+
+def _number(environ: Mapping[str, str], variable: str, default: int, *, least: int) -> int:
+    text = environ.get(variable) or str(default)
+    if not text.isascii() or not text.isdecimal() or int(text) < least:
+        raise SettingsWrong(f"{variable} has to be a whole number, {least} or more.")
+    return int(text)
+
+
+def _login_name() -> str:
+    """Return the name of the account that runs this. LOGNAME and USER are not asked: anybody can set them."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid {os.getuid()}"

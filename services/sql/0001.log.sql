@@ -1,0 +1,95 @@
+-- The log database: facts, what stands beside them, and (each in a schema of its own) the read models.
+
+CREATE TABLE facts_events (
+    originator_id uuid NOT NULL,
+    originator_version bigint NOT NULL,
+    topic text NOT NULL,
+    state bytea NOT NULL,
+    notification_id bigserial,
+    tenant uuid NOT NULL,
+    event_id uuid NOT NULL,
+    record_digest bytea NOT NULL,
+    ordinal smallint NOT NULL,
+    occurred_at timestamptz NOT NULL,
+    recorded_at timestamptz NOT NULL DEFAULT now(),
+    owners uuid[] NOT NULL,
+    seal bytea,
+    PRIMARY KEY (originator_id, originator_version)
+);
+ALTER TABLE facts_events ALTER COLUMN seal SET STORAGE EXTERNAL;
+COMMENT ON TABLE facts_events IS 'A row is a fact: what happened to one thing. Personal fields are in the seal; state holds the clear fields as JSON.';
+COMMENT ON COLUMN facts_events.notification_id IS 'The position. Position order is commit order; gaps are normal.';
+COMMENT ON COLUMN facts_events.record_digest IS 'HMAC of tenant, source and id of the record that this fact came in, cut to 16 bytes.';
+CREATE UNIQUE INDEX facts_events_by_position ON facts_events (notification_id);
+CREATE UNIQUE INDEX facts_events_once ON facts_events (record_digest, ordinal);
+CREATE INDEX facts_events_for_keeping ON facts_events (notification_id)
+    WHERE topic IN ('sealdesk.contact.merged.v1', 'sealdesk.contact.created.v1', 'sealdesk.contact.updated.v1',
+                    'sealdesk.contact.mentioned.v1', 'sealdesk.agent.created.v1', 'sealdesk.agent.updated.v1',
+                    'sealdesk.ticket.updated.v1', 'sealdesk.ticket.opened.v1');
+
+CREATE TABLE positions (
+    topic_id uuid NOT NULL,
+    partition integer NOT NULL,
+    next_offset bigint NOT NULL,
+    PRIMARY KEY (topic_id, partition)
+);
+COMMENT ON TABLE positions IS 'A row is how far one Kafka partition has been stored. It changes in the transaction of the facts.';
+
+CREATE TABLE issue_seen (
+    one boolean PRIMARY KEY DEFAULT true CHECK (one),
+    issue bigint NOT NULL
+);
+COMMENT ON TABLE issue_seen IS 'The one row keeps the highest issue number of the key database that the log has seen.';
+INSERT INTO issue_seen (issue) VALUES (0);
+
+CREATE TABLE tenants (
+    tenant_id uuid PRIMARY KEY,
+    name text NOT NULL UNIQUE,
+    added_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE tenants IS 'A row is one helpdesk account.';
+
+CREATE TABLE vocabulary (
+    tenant_id uuid NOT NULL REFERENCES tenants,
+    vocabulary text NOT NULL,
+    word text NOT NULL,
+    PRIMARY KEY (tenant_id, vocabulary, word)
+);
+COMMENT ON TABLE vocabulary IS 'A row is a word that a tenant declared: it may stand in the clear.';
+
+CREATE TABLE quarantine (
+    quarantine_id uuid PRIMARY KEY,
+    tenant uuid NOT NULL,
+    key_id uuid NOT NULL,
+    code text NOT NULL,
+    path text NOT NULL,
+    waits_for bytea,
+    at timestamptz NOT NULL DEFAULT now(),
+    seal bytea NOT NULL
+);
+ALTER TABLE quarantine ALTER COLUMN seal SET STORAGE EXTERNAL;
+COMMENT ON TABLE quarantine IS 'A row is a record that could not be taken, sealed whole under the key of its day, with a reason that quotes none of it.';
+COMMENT ON COLUMN quarantine.waits_for IS 'The blind index of the thing that the record is about, when that is not known yet.';
+CREATE INDEX quarantine_waiting ON quarantine (waits_for) WHERE waits_for IS NOT NULL;
+
+CREATE TABLE refusals (
+    tenant uuid NOT NULL,
+    day date NOT NULL,
+    code text NOT NULL,
+    refused bigint NOT NULL,
+    PRIMARY KEY (tenant, day, code)
+);
+COMMENT ON TABLE refusals IS 'A row counts the records of a day that were refused and not kept, because of a fence.';
+
+CREATE TABLE access_lines (
+    access_id uuid PRIMARY KEY,
+    tenant uuid NOT NULL,
+    at timestamptz NOT NULL,
+    actor text NOT NULL,
+    what text NOT NULL,
+    ids uuid[] NOT NULL,
+    key_id uuid NOT NULL,
+    desk_key uuid NOT NULL,
+    why bytea NOT NULL
+);
+COMMENT ON TABLE access_lines IS 'A row is one reveal: who, when, which things. Why is sealed under the desk.';

@@ -1,0 +1,118 @@
+-- name: append
+-- Versions go on from the highest of each stream; a fact that stands on the log already is left out.
+WITH given AS (
+    SELECT * FROM unnest(%(streams)b::uuid[], %(topics)b::text[], %(states)b::bytea[], %(tenants)b::uuid[],
+                         %(event_ids)b::uuid[], %(digests)b::bytea[], %(ordinals)b::smallint[],
+                         %(occurred)b::timestamptz[], %(owners)b::text[], %(seals)b::bytea[])
+         WITH ORDINALITY AS given (stream, topic, state, tenant, event_id, digest, ordinal, occurred, owners, seal, place)
+), heads AS (
+    SELECT stream, (SELECT max(originator_version) FROM facts_events WHERE originator_id = stream) AS version
+    FROM (SELECT DISTINCT stream FROM given) AS streams
+)
+INSERT INTO facts_events (originator_id, originator_version, topic, state, tenant, event_id, record_digest, ordinal,
+                          occurred_at, owners, seal)
+SELECT given.stream, coalesce(heads.version, 0) + row_number() OVER (PARTITION BY given.stream ORDER BY given.place),
+       given.topic, given.state, given.tenant, given.event_id, given.digest, given.ordinal, given.occurred,
+       given.owners::uuid[], given.seal
+FROM given JOIN heads USING (stream)
+ORDER BY given.place
+ON CONFLICT (record_digest, ordinal) DO NOTHING
+RETURNING record_digest, ordinal, notification_id;
+
+-- name: head
+SELECT coalesce(max(notification_id), 0) AS head FROM facts_events;
+
+-- name: page
+SELECT notification_id, originator_id, originator_version, tenant, event_id, topic, ordinal, occurred_at, recorded_at,
+       state, owners, seal
+FROM facts_events WHERE notification_id > %(after)s ORDER BY notification_id LIMIT %(limit)s;
+
+-- name: page_for_keeping
+SELECT notification_id, originator_id, originator_version, tenant, event_id, topic, ordinal, occurred_at, recorded_at,
+       state, owners, seal
+FROM facts_events
+WHERE notification_id > %(after)s
+  AND topic IN ('sealdesk.contact.merged.v1', 'sealdesk.contact.created.v1', 'sealdesk.contact.updated.v1',
+                'sealdesk.contact.mentioned.v1', 'sealdesk.agent.created.v1', 'sealdesk.agent.updated.v1',
+                'sealdesk.ticket.updated.v1', 'sealdesk.ticket.opened.v1')
+ORDER BY notification_id LIMIT %(limit)s;
+
+-- name: stream
+SELECT notification_id, originator_id, originator_version, tenant, event_id, topic, ordinal, occurred_at, recorded_at,
+       state, owners, seal
+FROM facts_events WHERE originator_id = %(stream)s ORDER BY notification_id;
+
+-- name: of_owners
+SELECT notification_id, originator_id, originator_version, tenant, event_id, topic, ordinal, occurred_at, recorded_at,
+       state, owners, seal
+FROM facts_events WHERE owners && %(owners)b::uuid[] AND notification_id > %(after)s
+ORDER BY notification_id LIMIT %(limit)s;
+
+-- name: stored_already
+SELECT DISTINCT record_digest FROM facts_events WHERE record_digest = ANY(%(digests)b::bytea[]);
+
+-- name: store_positions!
+INSERT INTO positions (topic_id, partition, next_offset)
+SELECT * FROM unnest(%(topic_ids)b::uuid[], %(partitions)b::integer[], %(offsets)b::bigint[])
+ON CONFLICT (topic_id, partition) DO UPDATE SET next_offset = excluded.next_offset
+WHERE positions.next_offset < excluded.next_offset;
+
+-- name: stored_positions
+SELECT partition, next_offset FROM positions WHERE topic_id = %(topic_id)s;
+
+-- name: see_issue!
+UPDATE issue_seen SET issue = %(issue)s WHERE issue < %(issue)s;
+
+-- name: issue_seen
+SELECT issue FROM issue_seen;
+
+-- name: quarantine!
+INSERT INTO quarantine (quarantine_id, tenant, key_id, code, path, waits_for, seal)
+SELECT * FROM unnest(%(ids)b::uuid[], %(tenants)b::uuid[], %(key_ids)b::uuid[], %(codes)b::text[], %(paths)b::text[],
+                     %(waits_for)b::bytea[], %(seals)b::bytea[])
+ON CONFLICT DO NOTHING;
+
+-- name: waiting_for
+SELECT quarantine_id, tenant, key_id, seal FROM quarantine
+WHERE tenant = %(tenant)s AND waits_for = ANY(%(indexes)b::bytea[]) ORDER BY at, quarantine_id LIMIT %(limit)s;
+
+-- name: leave_quarantine!
+DELETE FROM quarantine WHERE quarantine_id = ANY(%(ids)b::uuid[]);
+
+-- name: quarantined
+SELECT code, path, count(*) AS records FROM quarantine GROUP BY code, path ORDER BY code, path;
+
+-- name: count_refusals!
+INSERT INTO refusals (tenant, day, code, refused)
+SELECT given.tenant, %(day)s, given.code, given.refused
+FROM unnest(%(tenants)b::uuid[], %(codes)b::text[], %(refused)b::bigint[]) AS given (tenant, code, refused)
+ON CONFLICT (tenant, day, code) DO UPDATE SET refused = refusals.refused + excluded.refused;
+
+-- name: counts
+SELECT (SELECT count(*) FROM facts_events) AS facts,
+       (SELECT count(*) FROM quarantine) AS quarantined,
+       (SELECT coalesce(sum(refused), 0)::bigint FROM refusals) AS refused;
+
+-- name: tenants
+SELECT tenant_id, name FROM tenants ORDER BY name;
+
+-- name: add_tenant!
+INSERT INTO tenants (tenant_id, name) VALUES (%(tenant_id)s, %(name)s) ON CONFLICT (name) DO NOTHING;
+
+-- name: declare_words!
+INSERT INTO vocabulary (tenant_id, vocabulary, word)
+SELECT %(tenant_id)s, given.vocabulary, given.word
+FROM unnest(%(vocabularies)b::text[], %(words)b::text[]) AS given (vocabulary, word)
+ON CONFLICT DO NOTHING;
+
+-- name: words
+SELECT tenant_id, vocabulary, word FROM vocabulary ORDER BY tenant_id, vocabulary, word;
+
+-- name: write_access_line!
+INSERT INTO access_lines (access_id, tenant, at, actor, what, ids, key_id, desk_key, why)
+VALUES (%(access_id)s, %(tenant)s, %(at)s, %(actor)s, %(what)s, %(ids)b::uuid[], %(key_id)s, %(desk_key)s, %(why)s);
+
+-- name: without_facts
+-- Things that were given an id and a key, and whose first fact never came to the log.
+SELECT given.thing FROM unnest(%(things)b::uuid[]) AS given (thing)
+WHERE NOT EXISTS (SELECT 1 FROM facts_events WHERE originator_id = given.thing);

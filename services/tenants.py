@@ -1,0 +1,95 @@
+"""Tenants and the vocabularies that they declare."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from uuid import uuid4
+
+from domain.errors import SettingsWrong
+from domain.ids import TenantId
+from domain.vocabularies import DECLARED, WORD_CHARACTERS
+from services.log import STATEMENTS, Facts
+
+NAME_CHARACTERS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """One helpdesk account."""
+
+    id: TenantId
+    name: str
+    vocabulary: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+
+class Tenants:
+    """The tenants of one installation. They hold no personal data, so they are read once and again after a change."""
+
+    def __init__(self, facts: Facts) -> None:
+        self._facts = facts
+        self._known: dict[str, Tenant] | None = None
+
+    def by_name(self) -> Mapping[str, Tenant]:
+        """Read all tenants."""
+        if self._known is None:
+            with self._facts.cursor() as cursor:
+                rows = cursor.execute(STATEMENTS.tenants.sql).fetchall()
+                words = cursor.execute(STATEMENTS.words.sql).fetchall()
+            vocabulary: dict[TenantId, dict[str, set[str]]] = {}
+            for row in words:
+                vocabulary.setdefault(row["tenant_id"], {}).setdefault(row["vocabulary"], set()).add(row["word"])
+            self._known = {
+                row["name"]: Tenant(
+                    row["tenant_id"],
+                    row["name"],
+                    {name: frozenset(found) for name, found in vocabulary.get(row["tenant_id"], {}).items()},
+                )
+                for row in rows
+            }
+        return self._known
+
+    def named(self, name: str | None) -> Tenant:
+        """Find a tenant by name; without a name, the only one.
+
+        Raises:
+            SettingsWrong: there is none of that name, or a name is needed.
+        """
+        known = self.by_name()
+        if name is not None:
+            if name not in known:
+                raise SettingsWrong("there is no tenant of that name; add it with: sealdesk tenant add NAME")
+            return known[name]
+        if not known:
+            raise SettingsWrong("there is no tenant yet; import something, or: sealdesk tenant add NAME")
+        if len(known) > 1:
+            raise SettingsWrong(f"there are {len(known)} tenants; say which one with --tenant NAME")
+        return next(iter(known.values()))
+
+    def add(self, name: str, vocabulary: Mapping[str, list[str]] | None = None) -> Tenant:
+        """Add a tenant, or words to the vocabularies of one that exists.
+
+        Raises:
+            SettingsWrong: the name or a word is too long, or a vocabulary is not one that tenants declare.
+        """
+        if not 0 < len(name) <= NAME_CHARACTERS:
+            raise SettingsWrong(f"the name of a tenant has 1 to {NAME_CHARACTERS} characters")
+        pairs = [(kind, word) for kind, words in (vocabulary or {}).items() for word in words]
+        for kind, word in pairs:
+            if kind not in DECLARED:
+                raise SettingsWrong(f"a tenant declares {', '.join(sorted(DECLARED))}; not {kind}")
+            if not 0 < len(word) <= WORD_CHARACTERS:
+                raise SettingsWrong(f"a word of a vocabulary has 1 to {WORD_CHARACTERS} characters")
+        with self._facts.cursor() as cursor:
+            cursor.execute(STATEMENTS.add_tenant.sql, {"tenant_id": uuid4(), "name": name})
+            row = next(r for r in cursor.execute(STATEMENTS.tenants.sql).fetchall() if r["name"] == name)
+            cursor.execute(
+                STATEMENTS.declare_words.sql,
+                {
+                    "tenant_id": row["tenant_id"],
+                    "vocabularies": [kind for kind, _ in pairs],
+                    "words": [word for _, word in pairs],
+                },
+            )
+        self._known = None
+        return self.by_name()[name]

@@ -1,0 +1,76 @@
+"""The one place that knows concrete classes: from settings and endpoints to a house that works."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from crypto import certificates
+from crypto.keystore import KeyStore
+from crypto.ledger import FileLedger, Ledger
+from crypto.roots import FileRoots, Roots
+from services import schema
+from services.embedded import Endpoints, serving
+from services.intake import Intake
+from services.log import Facts, LogDatastore
+from services.settings import Settings
+from services.tenants import Tenants
+
+
+def now() -> datetime:
+    """Read the clock. Everything below is given the time as `at`."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """Everything that a command needs, connected."""
+
+    settings: Settings
+    endpoints: Endpoints
+    facts: Facts
+    keys: KeyStore
+    roots: Roots
+    ledger: Ledger
+    signing: Ed25519PrivateKey
+    tenants: Tenants
+    intake: Intake
+
+
+@contextmanager
+def house(settings: Settings, endpoints: Endpoints) -> Iterator[House]:
+    """Connect the parts over databases that are up, and close the connections at the end."""
+    schema.create(endpoints.log_dsn, endpoints.keys_dsn)
+    datastore = LogDatastore(endpoints.log_dsn)
+    keys = KeyStore(endpoints.keys_dsn)
+    facts = Facts(datastore)
+    roots = FileRoots(settings.roots)
+    signing = certificates.load_or_create(settings.signing)
+    tenants = Tenants(facts)
+    try:
+        yield House(
+            settings,
+            endpoints,
+            facts,
+            keys,
+            roots,
+            FileLedger(settings.ledger, signing, roots),
+            signing,
+            tenants,
+            Intake(facts, keys, roots, tenants),
+        )
+    finally:
+        keys.close()
+        facts.close()
+        datastore.close()
+
+
+@contextmanager
+def opened(settings: Settings, *, kafka: bool = False) -> Iterator[House]:
+    """Open the house of a data folder or of the configured servers, starting and stopping what it needs."""
+    with serving(settings, kafka=kafka) as endpoints, house(settings, endpoints) as opened_house:
+        yield opened_house

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+
+import hypothesis
+import psycopg
+import pytest
+from hypothesis import HealthCheck
+from psycopg.conninfo import make_conninfo
+
+from services.embedded import Endpoints, serving
+from services.settings import Settings
+
+hypothesis.settings.register_profile(
+    "ci",
+    # Fixtures of a function hold nothing that one example could leave to the next, and a database makes
+    # examples slow.
+    deadline=None,
+    max_examples=50,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+hypothesis.settings.register_profile("thorough", parent=hypothesis.settings.get_profile("ci"), max_examples=2000)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+#: Nothing here has to outlive the machine, and waiting for its disk would be most of the time.
+IN_A_HURRY = {"fsync": "off"}
+
+
+@pytest.fixture(autouse=True, scope="session")
+def config_home() -> Iterator[Path]:
+    """Keep roots, ledger and signing keys of tests out of the configuration of whoever runs them."""
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        patch.setenv("XDG_CONFIG_HOME", folder)
+        for variable in [name for name in os.environ if name.startswith("SEALDESK_")]:
+            patch.delenv(variable)
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def clusters(config_home: Path) -> Iterator[Endpoints]:
+    """Two empty PostgreSQL clusters, for log and keys; their databases are not for tests to fill."""
+    with (
+        tempfile.TemporaryDirectory(prefix="sealdesk-test-") as folder,
+        serving(Settings.read(Path(folder) / "data", {}), extra=IN_A_HURRY) as endpoints,
+    ):
+        yield endpoints
+
+
+@pytest.fixture(scope="session")
+def broker(config_home: Path) -> Iterator[str]:
+    """The address of a Kafka-compatible broker in memory. Topics stay: give each test its own."""
+    with tempfile.TemporaryDirectory(prefix="sealdesk-test-") as folder:
+        # With databases named, the broker is all that is started; nobody connects to these.
+        elsewhere = {"SEALDESK_LOG_DSN": "host=nowhere", "SEALDESK_KEYS_DSN": "host=nowhere"}
+        with serving(Settings.read(Path(folder) / "data", elsewhere), kafka=True) as endpoints:
+            assert endpoints.kafka is not None
+            yield endpoints.kafka
+
+
+@pytest.fixture(scope="session")
+def templates(clusters: Endpoints) -> Endpoints:
+    """A database in each cluster with the whole schema and no row."""
+    # Imported here, so that tests without a database need no schema.
+    from services import schema
+
+    made = Endpoints(_made(clusters.log_dsn, "template_sealdesk"), _made(clusters.keys_dsn, "template_sealdesk"), None)
+    schema.create(made.log_dsn, made.keys_dsn)
+    return made
+
+
+@pytest.fixture(scope="session")
+def database_names() -> Iterator[str]:
+    return (f"test_{number}" for number in count(1))
+
+
+@pytest.fixture
+def databases(clusters: Endpoints, templates: Endpoints, database_names: Iterator[str]) -> Iterator[Endpoints]:
+    """A fresh pair of databases with the schema, for one test alone."""
+    name = next(database_names)
+    with _cloned(clusters.log_dsn, name) as log_dsn, _cloned(clusters.keys_dsn, name) as keys_dsn:
+        yield Endpoints(log_dsn, keys_dsn, None)
+
+
+@contextmanager
+def _cloned(dsn: str, name: str) -> Iterator[str]:
+    yield _made(dsn, name, template="template_sealdesk")
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        # What a test leaves connected goes with its database.
+        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+def _made(dsn: str, name: str, template: str = "template1") -> str:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    return make_conninfo(dsn, dbname=name)

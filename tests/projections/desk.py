@@ -1,0 +1,225 @@
+"""A helpdesk that writes facts onto a list, and the read models that are fed from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid5
+
+import psycopg
+from psycopg.sql import SQL, Identifier
+
+from domain.fact import FactAtRest
+from domain.ids import EventId, SubjectId, TenantId, ThingId
+from domain.subjects import CONTENT_SHREDDED, SUBJECT_SHREDDED
+from projections import contacts, erasures, reports, tickets
+from projections.paging import ReadModel, catch_up
+
+MODELS: tuple[ReadModel, ...] = (contacts, tickets, reports, erasures)
+TENANT = TenantId(UUID(int=1))
+NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+_NAMES = UUID(int=7)
+
+
+def subject(name: str) -> SubjectId:
+    return SubjectId(uuid5(_NAMES, f"subject {name}"))
+
+
+def thing(name: str) -> ThingId:
+    return ThingId(uuid5(_NAMES, f"thing {name}"))
+
+
+class ListedLog:
+    """A log in memory."""
+
+    def __init__(self, facts: Iterable[FactAtRest] = ()) -> None:
+        self.facts = list(facts)
+
+    def head(self) -> int:
+        return self.facts[-1].position if self.facts else 0
+
+    def page(self, after: int, limit: int) -> Sequence[FactAtRest]:
+        return [fact for fact in self.facts if fact.position > after][:limit]
+
+
+@dataclass
+class Desk:
+    """People and tickets by name. It knows whose a ticket is and who is merged, as intake would."""
+
+    tenant: TenantId = TENANT
+    log: ListedLog = field(default_factory=ListedLog)
+    requester: dict[str, str] = field(default_factory=dict)
+    primary: dict[str, str] = field(default_factory=dict)
+
+    def put(
+        self,
+        type_: str,
+        stream: ThingId,
+        clear: Mapping[str, Any],
+        *,
+        owners: Sequence[UUID] = (),
+        sealed: Sequence[str] = (),
+        at: datetime = NOON,
+    ) -> FactAtRest:
+        """Append a fact. Positions have gaps, and every seal is its own."""
+        position = self.log.head() + 1 + self.log.head() % 2
+        fact = FactAtRest(
+            position=position,
+            stream=stream,
+            version=position,
+            tenant=self.tenant,
+            event_id=EventId(UUID(int=position)),
+            type=f"sealdesk.{type_}.v1" if not type_.startswith("sealdesk.") else type_,
+            ordinal=0,
+            occurred_at=at,
+            recorded_at=at,
+            clear=clear,
+            owners=tuple(owners) if sealed else (),
+            sealed_fields=tuple(sealed),
+            seal=f"<seal {self.tenant.int} {position}>".encode() if sealed else None,
+        )
+        self.log.facts.append(fact)
+        return fact
+
+    def whom(self, name: str) -> str:
+        """Follow merges."""
+        while name in self.primary:
+            name = self.primary[name]
+        return name
+
+    def person(
+        self, name: str, *sealed: str, type_: str = "contact.created", at: datetime = NOON, **clear: Any
+    ) -> FactAtRest:
+        clear = {"person": subject(name).hex, **clear}
+        return self.put(type_, thing(name), clear, owners=[subject(name)], sealed=sealed, at=at)
+
+    def merge(self, primary: str, *secondaries: str) -> FactAtRest:
+        self.primary |= dict.fromkeys(secondaries, primary)
+        clear = {
+            "person": subject(primary).hex,
+            "secondary": [subject(name).hex for name in secondaries],
+            "secondary_profiles": [thing(name).hex for name in secondaries],
+        }
+        return self.put("contact.merged", thing(primary), clear)
+
+    def open(
+        self,
+        ticket: str,
+        requester: str,
+        *sealed: str,
+        at: datetime = NOON,
+        copied: Sequence[str] = (),
+        **clear: Any,
+    ) -> FactAtRest:
+        self.requester[ticket] = requester
+        clear = {
+            "requester": subject(requester).hex,
+            "copied": [subject(name).hex for name in copied],
+            **clear,
+        }
+        return self.put(
+            "ticket.opened",
+            thing(ticket),
+            clear,
+            owners=[subject(requester)],
+            sealed=sealed or ("subject",),
+            at=at,
+        )
+
+    def update(self, ticket: str, *sealed: str, to: str | None = None, at: datetime = NOON, **clear: Any) -> FactAtRest:
+        former = self.whom(self.requester[ticket])
+        owners = [subject(former)]
+        if to is not None:
+            clear = {"requester": subject(to).hex, **clear}
+            owners = list(dict.fromkeys([subject(to), subject(former)]))
+            self.requester[ticket] = to
+        return self.put("ticket.updated", thing(ticket), clear, owners=owners, sealed=sealed, at=at)
+
+    def reply(
+        self,
+        ticket: str,
+        author: str | None,
+        by: str,
+        *,
+        type_: str = "ticket.replied",
+        at: datetime = NOON,
+        **clear: Any,
+    ) -> FactAtRest:
+        owners = [subject(self.whom(self.requester[ticket]))]
+        if by == "contact" and author is not None:
+            owners.append(subject(author))
+        clear = {"by": by, **({"author": subject(author).hex} if author else {}), **clear}
+        return self.put(type_, thing(ticket), clear, owners=owners, sealed=("body",), at=at)
+
+    def rate(self, ticket: str, rating: int, *sealed: str) -> FactAtRest:
+        requester = subject(self.whom(self.requester[ticket]))
+        clear = {"rating": rating, "author": requester.hex}
+        return self.put("ticket.rated", thing(ticket), clear, owners=[requester], sealed=sealed)
+
+    def about(self, type_: str, name: str, **clear: Any) -> FactAtRest:
+        """Append a fact of a ticket or person that says nothing but its type."""
+        return self.put(type_, thing(name), clear)
+
+    def shred(self, name: str, *, at: datetime = NOON) -> FactAtRest:
+        name = self.whom(name)
+        everybody = [name, *(other for other in self.primary if self.whom(other) == name)]
+        clear = {"subjects": [subject(person).hex for person in everybody], "ground": "art17-1-a", "line": 1}
+        return self.put(SUBJECT_SHREDDED, thing(name), clear, at=at)
+
+    def shred_thing(self, name: str, *, at: datetime = NOON) -> FactAtRest:
+        clear = {"thing": thing(name).hex, "ground": "art17-1-a", "line": 1}
+        return self.put(CONTENT_SHREDDED, thing(name), clear, at=at)
+
+
+def minutes(number: float) -> datetime:
+    return NOON + timedelta(minutes=number)
+
+
+Dump = dict[str, list[dict[str, Any]]]
+
+
+class ModelsUnderTest:
+    """The four read models in one database."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self.connection = connection
+
+    def follow(self, log: ListedLog, page_size: int = 2000) -> None:
+        for model in MODELS:
+            catch_up(self.connection, log, model, page_size=page_size)
+
+    def begin_again(self) -> None:
+        with self.connection.transaction():
+            for model in MODELS:
+                self.connection.execute(SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(Identifier(model.name)))
+
+    def dump(self) -> Dump:
+        """Read every row of every table of every model."""
+        found: Dump = {}
+        with self.connection.transaction(), self.connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT schemaname, tablename FROM pg_tables WHERE schemaname = ANY(%s) ORDER BY 1, 2",
+                ([model.name for model in MODELS],),
+            )
+            for schema, table in cursor.fetchall():
+                cursor.execute(SQL("SELECT * FROM {}").format(Identifier(schema, table)))
+                columns = [column.name for column in cursor.description or ()]
+                rows = [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
+                found[f"{schema}.{table}"] = sorted(rows, key=repr)
+        return found
+
+    def tickets(self, *, all: bool = True, tenant: TenantId = TENANT) -> list[tickets.TicketRow]:
+        return list(tickets.rows(self.connection, tenant, all=all))
+
+    def ticket(self, name: str) -> tickets.TicketRow:
+        (row,) = tickets.rows(self.connection, TENANT, all=True, ticket=thing(name))
+        return row
+
+    def entries(self, name: str) -> list[tickets.EntryRow]:
+        return tickets.entries(self.connection, TENANT, [thing(name)])[thing(name)]
+
+    def profile(self, name: str) -> contacts.ProfileRow:
+        (row,) = contacts.rows(self.connection, TENANT, all=True, profile=thing(name))
+        return row
