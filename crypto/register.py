@@ -177,6 +177,10 @@ class Register:
         key = self._tree.service_key(self._tenant, "fence", quarter(at)).key
         return [hmac.digest(key.material, index, "sha256") for index in indexes]
 
+    def tags_of_all_periods(self, index: bytes) -> list[bytes]:
+        """Compute the tag of one index under every fence key that still lives."""
+        return [hmac.digest(owner.key.material, index, "sha256") for owner in self._fence_keys.values()]
+
     def fence(self, owners: Sequence[UUID], at: datetime) -> int:
         """Turn every reference of these people and things into a fence. Returns how many there were."""
         backs = self._backs(owners)

@@ -239,10 +239,20 @@ class Facts(Application[UUID]):
             yield connection.cursor(binary=True)
 
     @contextmanager
-    def connection(self) -> Iterator[psycopg.Connection[DictRow]]:
-        """Lend one connection of the pool, in autocommit mode."""
-        with translated(), self._datastore.get_connection() as connection:
-            yield connection
+    def connection(self) -> Iterator[psycopg.Connection[Any]]:
+        """Lend one connection of the pool, in autocommit mode, whose rows are tuples."""
+        with translated(), self._datastore.get_connection() as lent:
+            connection = cast("psycopg.Connection[Any]", lent)
+            connection.row_factory = tuple_row
+            try:
+                yield connection
+            finally:
+                connection.row_factory = dict_row
+
+    def own_connection(self) -> psycopg.Connection[Any]:
+        """Open a connection outside the pool, in autocommit mode; whoever asks for it closes it."""
+        with translated():
+            return psycopg.connect(str(self._datastore.pool.conninfo), autocommit=True)
 
     def head(self) -> int:
         """Read the position of the newest fact, 0 on an empty log."""

@@ -15,9 +15,16 @@ from crypto.ledger import FileLedger, Ledger
 from crypto.roots import FileRoots, Roots
 from services import schema
 from services.embedded import Endpoints, serving
+from services.holds import Holds
 from services.intake import Intake
+from services.living import Living
 from services.log import Facts, LogDatastore
+from services.privacy import Privacy
+from services.projecting import Projecting
+from services.reading import Reading
+from services.residue import Residue
 from services.settings import Settings
+from services.shredding import Shredding
 from services.tenants import Tenants
 
 
@@ -39,6 +46,13 @@ class House:
     signing: Ed25519PrivateKey
     tenants: Tenants
     intake: Intake
+    projecting: Projecting
+    reading: Reading
+    residue: Residue
+    living: Living
+    privacy: Privacy
+    holds: Holds
+    shredding: Shredding
 
 
 @contextmanager
@@ -50,18 +64,42 @@ def house(settings: Settings, endpoints: Endpoints) -> Iterator[House]:
     facts = Facts(datastore)
     roots = FileRoots(settings.roots)
     signing = certificates.load_or_create(settings.signing)
+    ledger = FileLedger(settings.ledger, signing, roots)
     tenants = Tenants(facts)
+    projecting = Projecting(facts)
+    residue = Residue(facts, keys, roots)
+    living = Living(facts, keys, roots)
     try:
+        privacy = Privacy(datastore)
         yield House(
-            settings,
-            endpoints,
-            facts,
-            keys,
-            roots,
-            FileLedger(settings.ledger, signing, roots),
-            signing,
-            tenants,
-            Intake(facts, keys, roots, tenants),
+            settings=settings,
+            endpoints=endpoints,
+            facts=facts,
+            keys=keys,
+            roots=roots,
+            ledger=ledger,
+            signing=signing,
+            tenants=tenants,
+            intake=Intake(facts, keys, roots, tenants),
+            projecting=projecting,
+            reading=Reading(facts, keys, roots, now),
+            residue=residue,
+            living=living,
+            privacy=privacy,
+            holds=Holds(privacy, keys, roots, now),
+            shredding=Shredding(
+                facts,
+                keys,
+                roots,
+                ledger,
+                signing,
+                privacy,
+                residue,
+                living,
+                projecting.catch_up,
+                brake=settings.brake,
+                clock=now,
+            ),
         )
     finally:
         keys.close()

@@ -46,3 +46,6 @@ ON CONFLICT (tenant, tag) DO UPDATE SET day = greatest(fences.day, excluded.day)
 
 -- name: expire_fences!
 DELETE FROM fences WHERE tenant = %(tenant)s AND period = ANY(%(periods)b::text[]);
+
+-- name: count_backs
+SELECT count(*) AS backs FROM register_backs WHERE owner = ANY(%(owners)b::uuid[]);

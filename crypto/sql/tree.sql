@@ -225,3 +225,34 @@ WITH RECURSIVE chain AS (
     SELECT above.subject_id, above.parent, above.line FROM chain JOIN subjects AS above ON above.subject_id = chain.parent
 )
 SELECT max(line) AS line FROM chain;
+
+-- name: take_leaves_of_thing
+SELECT key_id FROM leaves WHERE thing_id = %(thing_id)s ORDER BY key_id FOR UPDATE;
+
+-- name: last_line
+SELECT coalesce(max(line), 0) AS line FROM shreds;
+
+-- name: effect_on_leaves
+-- What goes with these people: every living leaf that one of them owns; those outside their own things and profiles
+-- are what changes for others.
+WITH going AS (
+    SELECT leaves.thing_id, coalesce(things.owner = ANY(%(owners)b::uuid[]), false)
+                            OR leaves.thing_id = ANY(%(profiles)b::uuid[]) AS own
+    FROM leaves LEFT JOIN things USING (thing_id)
+    WHERE (leaves.owner = ANY(%(owners)b::uuid[]) OR leaves.co_owners && %(owners)b::uuid[]) AND leaves.wrapped IS NOT NULL
+)
+SELECT count(*) AS facts, count(DISTINCT thing_id) FILTER (WHERE NOT own) AS others_tickets,
+       count(*) FILTER (WHERE NOT own) AS others_entries
+FROM going;
+
+-- name: residue_of_keys
+-- Key material that a shred should have dropped.
+SELECT (SELECT count(*) FROM subjects WHERE subject_id = ANY(%(ids)b::uuid[]) AND wrapped IS NOT NULL)
+     + (SELECT count(*) FROM leaves WHERE (owner = ANY(%(ids)b::uuid[]) OR co_owners && %(ids)b::uuid[]
+                                           OR thing_id = ANY(%(things)b::uuid[])) AND wrapped IS NOT NULL) AS found;
+
+-- name: residue_of_register
+-- Ways from a reference to somebody or something that was shredded.
+SELECT count(*) AS found FROM register_backs
+WHERE owner = ANY(%(ids)b::uuid[]) OR owner = ANY(%(things)b::uuid[])
+   OR owner IN (SELECT thing_id FROM things WHERE owner = ANY(%(ids)b::uuid[]));

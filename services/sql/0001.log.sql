@@ -85,11 +85,8 @@ CREATE TABLE access_lines (
     access_id uuid PRIMARY KEY,
     tenant uuid NOT NULL,
     at timestamptz NOT NULL,
-    actor text NOT NULL,
     what text NOT NULL,
     ids uuid[] NOT NULL,
-    key_id uuid NOT NULL,
-    desk_key uuid NOT NULL,
-    why bytea NOT NULL
+    words bytea NOT NULL
 );
-COMMENT ON TABLE access_lines IS 'A row is one reveal: who, when, which things. Why is sealed under the desk.';
+COMMENT ON TABLE access_lines IS 'A row is one reveal: when, which list, which things. Who and why are sealed under the desk.';

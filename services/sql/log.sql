@@ -109,8 +109,8 @@ ON CONFLICT DO NOTHING;
 SELECT tenant_id, vocabulary, word FROM vocabulary ORDER BY tenant_id, vocabulary, word;
 
 -- name: write_access_line!
-INSERT INTO access_lines (access_id, tenant, at, actor, what, ids, key_id, desk_key, why)
-VALUES (%(access_id)s, %(tenant)s, %(at)s, %(actor)s, %(what)s, %(ids)b::uuid[], %(key_id)s, %(desk_key)s, %(why)s);
+INSERT INTO access_lines (access_id, tenant, at, what, ids, words)
+VALUES (%(access_id)s, %(tenant)s, %(at)s, %(what)s, %(ids)b::uuid[], %(words)s);
 
 -- name: without_facts
 -- Things that were given an id and a key, and whose first fact never came to the log.

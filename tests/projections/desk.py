@@ -210,7 +210,7 @@ class ModelsUnderTest:
                 found[f"{schema}.{table}"] = sorted(rows, key=repr)
         return found
 
-    def tickets(self, *, all: bool = True, tenant: TenantId = TENANT) -> list[tickets.TicketRow]:
+    def listed(self, *, all: bool = True, tenant: TenantId = TENANT) -> list[tickets.TicketRow]:
         return list(tickets.rows(self.connection, tenant, all=all))
 
     def ticket(self, name: str) -> tickets.TicketRow:

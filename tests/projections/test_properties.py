@@ -80,6 +80,8 @@ def happen(desk: Desk, what: tuple[Any, ...]) -> None:
             if ticket not in desk.requester:
                 desk.open(ticket, desk.whom("ada"))
             happen_in_ticket(desk, kind, ticket, rest)
+        case _:
+            raise AssertionError(what)
 
 
 def happen_in_ticket(desk: Desk, kind: str, ticket: str, rest: list[Any]) -> None:
@@ -95,6 +97,8 @@ def happen_in_ticket(desk: Desk, kind: str, ticket: str, rest: list[Any]) -> Non
             desk.reply(ticket, agent, "agent", private=private, at=at)
         case "rated", rating:
             desk.rate(ticket, rating, "feedback")
+        case _:
+            raise AssertionError(kind)
 
 
 def written(*happened: list[tuple[Any, ...]]) -> Desk:
@@ -212,7 +216,7 @@ def test_erased_tickets_are_counted_once_and_agree_with_the_list_of_tickets(
 ) -> None:
     desk = written(history)
     folded(models, desk)
-    listed = models.tickets()
+    listed = models.listed()
     summary = erasures.summaries(models.connection, TENANT)
     assert sum(day["tickets"] for day in summary["by_day"].values()) == sum(row.erased for row in listed)
     is_open = [row for row in listed if row.status not in ("resolved", "closed")]

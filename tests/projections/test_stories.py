@@ -82,7 +82,7 @@ def test_a_ticket_of_a_shredded_requester_is_erased_and_stays_countable(desk: De
     assert [entry.kind for entry in entries] == ["reply", "reply", "note", "rating"]
     assert [entry.author for entry in entries] == [subject("agent"), None, None, None]
     assert all(seal is None for entry in entries for seal in entry.personal.values())
-    assert models.tickets(all=False) == []
+    assert models.listed(all=False) == []
 
 
 def test_a_colleague_who_is_shredded_takes_along_only_what_the_colleague_wrote(
@@ -197,12 +197,12 @@ def test_the_trash_gives_back_what_it_took(desk: Desk, models: ModelsUnderTest) 
     desk.about("ticket.deleted", "t")
     models.follow(desk.log)
     assert (models.profile("ada").deleted, models.ticket("t").deleted) == (True, True)
-    assert models.tickets(all=False) == []
+    assert models.listed(all=False) == []
     desk.about("contact.restored", "ada", person=subject("ada").hex)
     desk.about("ticket.restored", "t")
     models.follow(desk.log)
     assert (models.profile("ada").deleted, models.ticket("t").deleted) == (False, False)
-    assert [row.ticket for row in models.tickets(all=False)] == [thing("t")]
+    assert [row.ticket for row in models.listed(all=False)] == [thing("t")]
 
 
 def test_a_fact_of_a_later_version_changes_nothing(desk: Desk, models: ModelsUnderTest) -> None:

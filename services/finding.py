@@ -1,0 +1,93 @@
+"""Find what a reference leads to: people and things, by inside id. Nothing personal comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Literal
+from uuid import UUID
+
+from crypto.keystore import rows_of
+from crypto.register import Register
+from crypto.tree import SQL, Tree
+from domain.errors import ReferenceMalformed, ReferenceUnknown
+from domain.ids import SubjectId, TenantId, ThingId
+from domain.personal import Kind, Reference
+
+Target = Literal["subject", "thing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What one reference leads to. `group` is the person and everyone who was ever merged into that person."""
+
+    kind: Target
+    id: UUID
+    profile: ThingId
+    agent: bool = False
+    group: tuple[SubjectId, ...] = ()
+    profiles: tuple[ThingId, ...] = ()
+    reference: Kind | None = None
+    things: tuple[ThingId, ...] = field(default=())
+
+
+def references_in(value: str) -> list[Reference]:
+    """List what a value may be a reference of: `contact 7`, `ticket 7`, an address, a number, a bare id."""
+    what, _, which = value.strip().partition(" ")
+    if what in ("contact", "agent") and which:
+        return [Reference(Kind.PERSON, which)]
+    if what == "ticket" and which:
+        return [Reference(Kind.TICKET, which)]
+    if "@" in value:
+        return [Reference(Kind.EMAIL, value)]
+    kinds = (Kind.PERSON, Kind.TICKET, Kind.PHONE, Kind.EXTERNAL, Kind.TWITTER, Kind.FACEBOOK)
+    return [Reference(kind, value) for kind in kinds]
+
+
+def look_up(
+    tree: Tree, tenant: TenantId, references: Sequence[Reference]
+) -> tuple[dict[Reference, Found], dict[Reference, tuple[bytes, date]]]:
+    """Look references up: whoever is found living, and the fences of those that were shredded, with their index."""
+    register = Register(tree, tenant)
+    indexes: dict[Reference, bytes] = {}
+    for reference in references:
+        try:
+            indexes[reference] = register.index(reference)
+        except ReferenceMalformed:
+            continue
+    known = register.look_up(indexes.values())
+    found: dict[Reference, Found] = {}
+    fenced: dict[Reference, tuple[bytes, date]] = {}
+    for reference, index in indexes.items():
+        entry = known.get(index)
+        if entry is None:
+            continue
+        if entry.inside is not None:
+            found[reference] = inside(tree, entry.inside, reference.kind)
+        elif entry.fenced is not None:
+            fenced[reference] = index, entry.fenced
+    return found, fenced
+
+
+def inside(tree: Tree, id_: UUID, reference: Kind | None = None) -> Found:
+    """Describe a person or a thing by its inside id."""
+    rows = rows_of(tree.cursor, SQL.things_by_id.sql, thing_ids=[id_])
+    if rows:
+        return Found("thing", id_, ThingId(id_), reference=reference)
+    people = tree.people([id_])
+    if id_ not in people:
+        raise ReferenceUnknown("nobody and nothing is known by this id")
+    root = people[people[id_].root]
+    group = rows_of(tree.cursor, SQL.everyone_merged.sql, subject_id=root.subject_id)
+    things = rows_of(tree.cursor, SQL.things_of_owners.sql, owners=[row["subject_id"] for row in group])
+    return Found(
+        "subject",
+        root.subject_id,
+        root.profile,
+        root.agent,
+        tuple(SubjectId(row["subject_id"]) for row in group),
+        tuple(ThingId(row["profile"]) for row in group),
+        reference,
+        tuple(ThingId(row["thing_id"]) for row in things if row["living"]),
+    )

@@ -1,0 +1,454 @@
+"""Shred a person or a thing: checks and holds -> ledger line -> key destroyed, references fenced -> the log is told.
+
+The ledger line is the point of no return. Each step may run twice, and `resume` goes on with whatever a crash left:
+an intended shred without a ledger line is abandoned, any other is finished.
+
+    intended    the row stands; nothing is destroyed
+    destroyed   key material dropped, rows marked, references fenced: nothing opens any more
+    told        subject.shredded or content.shredded stands on the log
+    finished    read models blanked, keys beneath swept, residue looked for, certificate signed
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from psycopg import Cursor
+from psycopg.rows import DictRow
+from psycopg.types.json import Jsonb
+
+from crypto import certificates
+from crypto.keystore import KeyStore, rows_of
+from crypto.ledger import Ledger, Line, commitment
+from crypto.register import SQL as REGISTER
+from crypto.register import Register
+from crypto.roots import Roots
+from crypto.tree import SQL, Tree
+from domain.errors import LedgerBroken, NobodyCanAct, ReferenceUnknown, ShredRefused
+from domain.ids import EventId, TenantId, ThingId
+from domain.personal import Reference
+from domain.requests import ShredWasRefused, abandon_shred, approve_shred, refuse_shred
+from domain.subjects import CONTENT_SHREDDED, SUBJECT_SHREDDED
+from services import finding, keeping
+from services.desk_words import as_text, seal_words
+from services.finding import Found
+from services.living import Living, values_of
+from services.log import Facts, SealedFact
+from services.privacy import Privacy
+from services.residue import NOT_SEARCHED, Residue
+
+#: How long a request that began before a shred may still hold a key in memory, in seconds.
+REQUEST_SECONDS = 30
+#: Keys or references swept in one transaction, so that nobody waits long for their locks.
+SLICE = 5_000
+SALT_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What a shred takes, and what it changes for others. The dry run and the certificate count alike.
+
+    facts              facts that nobody can read any more
+    tickets            tickets that go whole
+    references         ids and addresses that are fenced
+    others_tickets     tickets of other people in which something becomes unreadable
+    others_entries     how many facts that is
+    merged             people who were merged into this one, and go along
+    """
+
+    facts: int
+    tickets: int
+    references: int
+    others_tickets: int
+    others_entries: int
+    merged: int
+
+    def as_dict(self) -> dict[str, int]:
+        """Give the counts by name."""
+        return {
+            "facts": self.facts,
+            "tickets": self.tickets,
+            "references": self.references,
+            "others_tickets": self.others_tickets,
+            "others_entries": self.others_entries,
+            "merged": self.merged,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A shred that was asked for: who asks, on what ground, and how many facts the asker expects to go."""
+
+    tenant: TenantId
+    ground: str
+    actor: str
+    request: str | None = None
+    note: str | None = None
+    expect: int | None = None
+    living: bool = False
+
+
+class Shredding:
+    """Carry shreds out. `project` brings every read model to the head of the log."""
+
+    def __init__(
+        self,
+        facts: Facts,
+        keys: KeyStore,
+        roots: Roots,
+        ledger: Ledger,
+        signing: Ed25519PrivateKey,
+        privacy: Privacy,
+        residue: Residue,
+        living: Living,
+        project: Callable[[], object],
+        *,
+        brake: int,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._facts = facts
+        self._keys = keys
+        self._roots = roots
+        self._ledger = ledger
+        self._signing = signing
+        self._privacy = privacy
+        self._residue = residue
+        self._living = living
+        self._project = project
+        self._brake = brake
+        self._clock = clock
+
+    # -- asking -------------------------------------------------------------------------------------------------
+
+    def find(self, tenant: TenantId, reference: Reference) -> Found:
+        """Find the person or thing that a reference means.
+
+        Raises:
+            ReferenceUnknown: nobody living is known by it. If it was shredded, see `first_certificate`.
+        """
+        with self._keys.transaction() as cursor:
+            found, _ = finding.look_up(Tree(cursor, self._roots), tenant, [reference])
+        if reference not in found:
+            raise ReferenceUnknown("nobody and nothing is known by this reference")
+        return found[reference]
+
+    def first_certificate(self, tenant: TenantId, reference: Reference) -> dict[str, Any] | None:
+        """Find the certificate of the shred that fenced a reference; None if it is not fenced.
+
+        The fence has no id, so the ledger is searched for its tag.
+
+        Raises:
+            ShredRefused: it was a thing that went with its person.
+        """
+        with self._keys.transaction() as cursor:
+            tree = Tree(cursor, self._roots)
+            _, fenced = finding.look_up(tree, tenant, [reference])
+            if reference not in fenced:
+                return None
+            tags = set(Register(tree, tenant).tags_of_all_periods(fenced[reference][0]))
+        for line in self._ledger.read():
+            if line.tenant == tenant and tags.intersection(self._ledger.fences_of(line)):
+                with self._keys.transaction() as cursor:
+                    rows = rows_of(cursor, SQL.shred_by_id.sql, shred_id=line.shred)
+                if rows and rows[0]["certificate"] is not None:
+                    return dict(rows[0]["certificate"])
+        raise ShredRefused("fenced", "this is gone already: it went with its person, and has no certificate of its own")
+
+    def effect(self, found: Found) -> Effect:
+        """Count what a shred would take. Nothing is changed."""
+        with self._keys.transaction() as cursor:
+            tree = Tree(cursor, self._roots)
+            return self._effect(tree, found)
+
+    def _effect(self, tree: Tree, found: Found) -> Effect:
+        if found.kind == "thing":
+            rows = rows_of(tree.cursor, SQL.leaves_of_thing.sql, thing_id=found.id)
+            living = sum(1 for row in rows if row["wrapped"] is not None)
+            references = rows_of(tree.cursor, REGISTER.count_backs.sql, owners=[found.id])[0]["backs"]
+            return Effect(living, 1, references, 0, 0, 0)
+        owners = list(found.group)
+        counts = rows_of(tree.cursor, SQL.effect_on_leaves.sql, owners=owners, profiles=list(found.profiles))[0]
+        backs = rows_of(tree.cursor, REGISTER.count_backs.sql, owners=[*owners, *found.things])[0]["backs"]
+        return Effect(
+            counts["facts"],
+            len(found.things),
+            backs,
+            counts["others_tickets"],
+            counts["others_entries"],
+            len(owners) - 1,
+        )
+
+    def request(self, found: Found, order: Order) -> dict[str, Any]:
+        """Shred what was found, and give the certificate.
+
+        Raises:
+            ShredRefused: a hold or the brake stands in the way; the refusal is recorded.
+        """
+        self._mend()
+        found = self._again(found)
+        shred = uuid4()
+        words = as_text(
+            seal_words(
+                self._keys,
+                self._roots,
+                order.tenant,
+                shred,
+                actor=order.actor,
+                request=order.request,
+                note=order.note,
+            )
+        )
+        self._approve(found, order, shred, words)
+        values = self._values(found, order) if order.living or found.kind == "subject" else ()
+        with self._keys.transaction() as cursor:
+            cursor.execute(
+                SQL.insert_shred.sql,
+                {
+                    "shred_id": shred,
+                    "tenant": order.tenant,
+                    "kind": found.kind,
+                    "target": found.id,
+                    "targets": [*found.group] if found.group else [found.id],
+                    "profile": found.profile,
+                    "ground": order.ground,
+                    "begun_at": self._clock(),
+                },
+            )
+        return self._carry_out(shred, values, search_living=order.living)
+
+    def _again(self, found: Found) -> Found:
+        """Look the target up once more: whoever was merged into it meanwhile goes along."""
+        with self._keys.transaction() as cursor:
+            return finding.inside(Tree(cursor, self._roots), found.id)
+
+    def _approve(self, found: Found, order: Order, shred: UUID, words: str) -> None:
+        ids: list[UUID] = [*found.group] or [found.id]
+        effect = self.effect(found)
+        if effect.facts > self._brake and order.expect != effect.facts:
+            self._privacy.decide(
+                [found.id],
+                lambda case: refuse_shred(case, code="brake", ground=order.ground, words=words, at=self._clock()),
+            )
+            raise ShredRefused(
+                "brake",
+                f"this would take {effect.facts} facts, more than {self._brake}; look at --dry-run, and then say "
+                f"--expect {effect.facts}",
+            )
+        events = self._privacy.decide(
+            ids,
+            lambda case: approve_shred(case, shred=shred, ground=order.ground, words=words, at=self._clock()),
+        )
+        if any(isinstance(event, ShredWasRefused) for event in events):
+            for id_ in ids:
+                self._privacy.decide([id_], lambda case: abandon_shred(case, shred=shred, at=self._clock()))
+            raise ShredRefused("held", "a hold stands in the way; list them with: sealdesk hold list")
+
+    def _values(self, found: Found, order: Order) -> tuple[str, ...]:
+        """Read what the person is called, before nobody can: names, addresses, numbers, signature."""
+        return values_of(self._facts, self._keys, self._roots, order.tenant, found.profiles)
+
+    # -- carrying out -------------------------------------------------------------------------------------------
+
+    def resume(self) -> int:
+        """Finish, or abandon, every shred that a crash left. Returns how many there were."""
+        with self._keys.transaction() as cursor:
+            rows = rows_of(cursor, SQL.unfinished_shreds.sql)
+        for row in rows:
+            self._carry_out(row["shred_id"], (), search_living=False, resumed=True)
+        return len(rows)
+
+    def _mend(self) -> None:
+        """Carry out what facts of upstream called for; whoever was merged into a shredded person is shredded too."""
+        for secondary, primary in keeping.catch_up(self._keys, self._roots, self._facts):
+            with self._keys.transaction() as cursor:
+                former = rows_of(cursor, SQL.shred_of_target.sql, target=primary)
+                found = finding.inside(Tree(cursor, self._roots), secondary)
+            if former and former[0]["tenant"]:
+                order = Order(TenantId(former[0]["tenant"]), former[0]["ground"], "sealdesk", note="merged")
+                self.request(found, order)
+
+    def _carry_out(
+        self, shred: UUID, values: Sequence[str], *, search_living: bool, resumed: bool = False
+    ) -> dict[str, Any]:
+        line = self._destroy(shred, may_begin=not resumed)
+        if line is None:
+            return {}
+        with self._keys.transaction() as cursor:
+            row = rows_of(cursor, SQL.shred_by_id.sql, shred_id=shred)[0]
+        self._tell(row, line)
+        self._project()
+        self._sweep(row)
+        keeping.catch_up(self._keys, self._roots, self._facts)
+        return self._certify(row, line, values, search_living)
+
+    def _destroy(self, shred: UUID, *, may_begin: bool) -> Line | None:
+        """Write the ledger line and drop the key material, under the locks of whoever it is about."""
+        with self._keys.transaction() as cursor:
+            row = rows_of(cursor, SQL.shred_by_id.sql, shred_id=shred)[0]
+            line = self._ledger.find(shred)
+            if row["step"] != "intended":
+                if line is None:
+                    raise LedgerBroken("a shred was carried out that the ledger does not know")
+                return line
+            if line is None and not may_begin:
+                self._abandon(cursor, row)
+                return None
+            tree = Tree(cursor, self._roots)
+            tenant = TenantId(row["tenant"])
+            register = Register(tree, tenant)
+            at = self._clock()
+            if row["kind"] == "thing":
+                targets, people = [row["target"]], []
+                rows_of(cursor, SQL.take_things.sql, thing_ids=targets)
+                rows_of(cursor, SQL.take_leaves_of_thing.sql, thing_id=row["target"])
+            else:
+                people = self._take_group(cursor, row["target"])
+                targets = [person["subject_id"] for person in people]
+            counts = self._effect(tree, finding.inside(tree, row["target"])).as_dict()
+            if line is None:
+                line = self._write_line(cursor, register, row, targets, at)
+            if row["kind"] == "thing":
+                tree.destroy_thing(tenant, ThingId(row["target"]), line.number)
+            else:
+                living = [person for person in people if person["line"] is None]
+                tree.destroy_subjects(living, line.number)
+            register.fence(targets, line.at)
+            self._step(cursor, shred, "destroyed", line=line.number, at=at, targets=targets, counts=counts)
+        return line
+
+    @staticmethod
+    def _take_group(cursor: Cursor[DictRow], root: UUID) -> list[DictRow]:
+        """Lock a person and everyone merged into that person, until nobody joins any more."""
+        group = rows_of(cursor, SQL.everyone_merged.sql, subject_id=root)
+        while True:
+            rows_of(cursor, SQL.take_subjects.sql, subject_ids=[row["subject_id"] for row in group])
+            again = rows_of(cursor, SQL.everyone_merged.sql, subject_id=root)
+            if len(again) == len(group):
+                return again
+            group = again
+
+    def _write_line(
+        self, cursor: Cursor[DictRow], register: Register, row: DictRow, targets: Sequence[UUID], at: datetime
+    ) -> Line:
+        carried_out = rows_of(cursor, SQL.last_line.sql)[0]["line"]
+        if self._ledger.head() < carried_out:
+            raise LedgerBroken("the ledger is behind the key database; restore the other copy before you shred")
+        indexes = [index for _, index in register.indexes_of(targets)]
+        return self._ledger.append(
+            tenant=TenantId(row["tenant"]),
+            kind=row["kind"],
+            key=row["target"],
+            shred=row["shred_id"],
+            at=at,
+            fences=register.tags(indexes, at),
+            issue_counter=rows_of(cursor, SQL.last_issue.sql)[0]["issue"],
+        )
+
+    def _abandon(self, cursor: Cursor[DictRow], row: DictRow) -> None:
+        at = self._clock()
+        self._privacy.decide(row["targets"], lambda case: abandon_shred(case, shred=row["shred_id"], at=at))
+        self._step(cursor, row["shred_id"], "abandoned")
+
+    @staticmethod
+    def _step(
+        cursor: Cursor[DictRow],
+        shred: UUID,
+        step: str,
+        *,
+        line: int | None = None,
+        at: datetime | None = None,
+        targets: Sequence[UUID] | None = None,
+        counts: Mapping[str, int] | None = None,
+        certificate: Mapping[str, Any] | None = None,
+    ) -> None:
+        cursor.execute(
+            SQL.step_shred.sql,
+            {
+                "shred_id": shred,
+                "step": step,
+                "line": line,
+                "destroyed_at": at,
+                "targets": None if targets is None else list(targets),
+                "counts": Jsonb(counts or {}),
+                "certificate": None if certificate is None else Jsonb(certificate),
+            },
+        )
+
+    def _tell(self, row: DictRow, line: Line) -> None:
+        """Append the fact of the shred. Its digest is the shred's id, so it is stored once."""
+        clear: dict[str, Any] = {"ground": row["ground"], "line": line.number}
+        if row["kind"] == "subject":
+            clear["subjects"] = [target.hex for target in row["targets"]]
+        else:
+            clear["thing"] = row["target"].hex
+        fact = SealedFact(
+            ThingId(row["profile"]),
+            TenantId(row["tenant"]),
+            EventId(uuid4()),
+            SUBJECT_SHREDDED if row["kind"] == "subject" else CONTENT_SHREDDED,
+            row["shred_id"].bytes,
+            0,
+            line.at,
+            clear,
+            (),
+            None,
+        )
+        self._facts.append([fact])
+        with self._keys.transaction() as cursor:
+            current = rows_of(cursor, SQL.shred_by_id.sql, shred_id=row["shred_id"])[0]
+            if current["step"] == "destroyed":
+                self._step(cursor, row["shred_id"], "told")
+
+    def _sweep(self, row: DictRow) -> None:
+        """Drop the keys beneath, and turn the references of the person's things into fences, slice by slice."""
+        if row["kind"] != "subject":
+            return
+        owners = row["targets"]
+        gone = SLICE
+        while gone == SLICE:
+            with self._keys.transaction() as cursor:
+                gone = cursor.execute(SQL.sweep_leaves.sql, {"owners": owners, "limit": SLICE}).rowcount
+        with self._keys.transaction() as cursor:
+            things = [thing["thing_id"] for thing in rows_of(cursor, SQL.things_of_owners.sql, owners=owners)]
+        for start in range(0, len(things), SLICE):
+            with self._keys.transaction() as cursor:
+                register = Register(Tree(cursor, self._roots), TenantId(row["tenant"]))
+                register.fence(things[start : start + SLICE], self._clock())
+
+    def _certify(self, row: DictRow, line: Line, values: Sequence[str], search_living: bool) -> dict[str, Any]:
+        with self._keys.transaction() as cursor:
+            row = rows_of(cursor, SQL.shred_by_id.sql, shred_id=row["shred_id"])[0]
+        if row["step"] == "finished":
+            return dict(row["certificate"])
+        if row["destroyed_at"] is None:
+            raise NobodyCanAct("a destroyed key has no time of destruction")
+        found = self._residue.of_shred(row)
+        in_text = self._living.count(TenantId(row["tenant"]), values) if search_living else None
+        salt = os.urandom(SALT_BYTES)
+        body = certificates.shred_certificate(
+            certificate_id=uuid4(),
+            kind=row["kind"],
+            ground=row["ground"],
+            issued_at=self._clock(),
+            unreadable_since=row["destroyed_at"] + timedelta(seconds=REQUEST_SECONDS),
+            unrecoverable_since=None,
+            meaning_of_destruction=self._roots.meaning_of_destruction(),
+            ledger_salt=salt,
+            ledger_commitment=commitment(line, salt=salt),
+            counts={name: int(count) for name, count in row["counts"].items()},
+            residue_found=sum(found.values()),
+            searched=sorted(found),
+            not_searched=list(NOT_SEARCHED),
+            living_text_searched=in_text is not None,
+            living_text_found=in_text,
+        )
+        certificate = certificates.sign(body, self._signing)
+        with self._keys.transaction() as cursor:
+            self._step(cursor, row["shred_id"], "finished", certificate=certificate)
+        return certificate

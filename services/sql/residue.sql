@@ -1,0 +1,19 @@
+-- name: contacts
+SELECT (SELECT count(*) FROM contacts.seals WHERE tenant = %(tenant)s AND seal IS NOT NULL
+                                              AND (owners && %(ids)b::uuid[] OR thing = ANY(%(things)b::uuid[])))
+     + (SELECT count(*) FROM contacts.profiles WHERE tenant = %(tenant)s AND subject = ANY(%(ids)b::uuid[]) AND NOT agent)
+       AS found;
+
+-- name: tickets
+SELECT (SELECT count(*) FROM tickets.seals WHERE tenant = %(tenant)s AND seal IS NOT NULL
+                                             AND (owners && %(ids)b::uuid[] OR thing = ANY(%(things)b::uuid[])))
+     + (SELECT count(*) FROM tickets.entries WHERE tenant = %(tenant)s AND seal IS NOT NULL
+                                               AND (owners && %(ids)b::uuid[] OR ticket = ANY(%(things)b::uuid[])))
+     + (SELECT count(*) FROM tickets.entries WHERE tenant = %(tenant)s AND author = ANY(%(ids)b::uuid[])
+                                               AND by IS DISTINCT FROM 'agent')
+     + (SELECT count(*) FROM tickets.tickets WHERE tenant = %(tenant)s AND requester = ANY(%(ids)b::uuid[]))
+     + (SELECT count(*) FROM tickets.involved WHERE tenant = %(tenant)s AND subject = ANY(%(ids)b::uuid[]))
+       AS found;
+
+-- name: erasures
+SELECT count(*) AS found FROM erasures.tickets WHERE tenant = %(tenant)s AND requester = ANY(%(ids)b::uuid[]);
