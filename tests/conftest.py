@@ -86,6 +86,14 @@ def databases(clusters: Endpoints, templates: Endpoints, database_names: Iterato
         yield Endpoints(log_dsn, keys_dsn, None)
 
 
+@pytest.fixture(scope="module")
+def module_databases(clusters: Endpoints, templates: Endpoints, database_names: Iterator[str]) -> Iterator[Endpoints]:
+    """A fresh pair of databases for all tests of a module, which keep apart by tenant."""
+    name = next(database_names)
+    with _cloned(clusters.log_dsn, name) as log_dsn, _cloned(clusters.keys_dsn, name) as keys_dsn:
+        yield Endpoints(log_dsn, keys_dsn, None)
+
+
 @contextmanager
 def _cloned(dsn: str, name: str) -> Iterator[str]:
     yield _made(dsn, name, template="template_sealdesk")
