@@ -5,6 +5,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.rows import dict_row
 
 from services.embedded import Endpoints
 from tests.projections.desk import Desk, ModelsUnderTest
@@ -12,7 +13,8 @@ from tests.projections.desk import Desk, ModelsUnderTest
 
 @pytest.fixture
 def connect(databases: Endpoints) -> Callable[[], psycopg.Connection[Any]]:
-    return lambda: psycopg.connect(databases.log_dsn)
+    # As the pool of the log hands them out: no read model may rely on the shape of rows.
+    return lambda: psycopg.connect(databases.log_dsn, row_factory=dict_row)
 
 
 @pytest.fixture

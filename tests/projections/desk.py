@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID, uuid5
 
 import psycopg
+from psycopg.rows import tuple_row
 from psycopg.sql import SQL, Identifier
 
 from domain.fact import FactAtRest
@@ -198,7 +199,7 @@ class ModelsUnderTest:
     def dump(self) -> Dump:
         """Read every row of every table of every model."""
         found: Dump = {}
-        with self.connection.transaction(), self.connection.cursor() as cursor:
+        with self.connection.transaction(), self.connection.cursor(row_factory=tuple_row) as cursor:
             cursor.execute(
                 "SELECT schemaname, tablename FROM pg_tables WHERE schemaname = ANY(%s) ORDER BY 1, 2",
                 ([model.name for model in MODELS],),

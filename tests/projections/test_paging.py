@@ -6,6 +6,7 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import Cursor
+from psycopg.rows import tuple_row
 
 from domain.errors import PositionMoved
 from domain.fact import FactAtRest
@@ -181,10 +182,12 @@ def connection_is_idle(connection: psycopg.Connection[Any]) -> bool:
 
 def test_every_table_says_what_a_row_is(desk: Desk, models: ModelsUnderTest) -> None:
     models.follow(desk.log)
-    tables = models.connection.execute(
-        "SELECT n.nspname || '.' || c.relname, obj_description(c.oid) FROM pg_class c"
-        " JOIN pg_namespace n ON n.oid = c.relnamespace"
-        " WHERE c.relkind = 'r' AND n.nspname IN ('contacts', 'tickets', 'reports', 'erasures')"
-    ).fetchall()
+    with models.connection.cursor(row_factory=tuple_row) as cursor:
+        cursor.execute(
+            "SELECT n.nspname || '.' || c.relname, obj_description(c.oid) FROM pg_class c"
+            " JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE c.relkind = 'r' AND n.nspname IN ('contacts', 'tickets', 'reports', 'erasures')"
+        )
+        tables = cursor.fetchall()
     assert len(tables) == 17
     assert [name for name, comment in tables if not comment] == []

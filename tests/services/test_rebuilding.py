@@ -7,6 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import Cursor
+from psycopg.rows import dict_row, tuple_row
 
 from domain.errors import PositionMoved
 from domain.fact import FactAtRest
@@ -20,12 +21,12 @@ Connect = Callable[[], psycopg.Connection[Any]]
 
 @pytest.fixture
 def connect(databases: Endpoints) -> Connect:
-    return lambda: psycopg.connect(databases.log_dsn)
+    return lambda: psycopg.connect(databases.log_dsn, row_factory=dict_row)
 
 
 def schemas(connection: psycopg.Connection[Any]) -> set[str]:
-    with connection.transaction():
-        return {name for (name,) in connection.execute("SELECT nspname FROM pg_namespace WHERE nspname ~ '^t|^r'")}
+    with connection.transaction(), connection.cursor(row_factory=tuple_row) as cursor:
+        return {name for (name,) in cursor.execute("SELECT nspname FROM pg_namespace")}
 
 
 def small_desk() -> Desk:
