@@ -51,16 +51,38 @@ class KeyStore:
             KeysUnavailable: the database cannot be reached, or went away.
             Disturbed: a deadlock with another transaction; nothing was done.
         """
+        with self._lent() as connection, connection.cursor(binary=True) as cursor:
+            yield cursor
+
+    @contextmanager
+    def _lent(self) -> Iterator[psycopg.Connection[DictRow]]:
+        """Lend a connection of the pool, and translate what psycopg raises."""
         try:
             self._pool.open()
-            with self._pool.connection() as connection, connection.cursor(binary=True) as cursor:
-                yield cursor
+            with self._pool.connection() as connection:
+                yield connection
         except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
             raise Disturbed("another transaction stood in the way") from None
         except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout):
             raise KeysUnavailable("the key database cannot be reached") from None
         except psycopg.Error as error:
             raise NobodyCanAct(f"the key database refused a statement ({error.sqlstate})") from None
+
+    @contextmanager
+    def alone(self, task: str) -> Iterator[bool]:
+        """Try to be the only process at a task, and say whether that worked. The end of the process ends it, too."""
+        with self._lent() as connection:
+            connection.autocommit = True
+            row = connection.execute(
+                "SELECT pg_try_advisory_lock(hashtextextended(%s, 0)) AS alone", (f"sealdesk/task/{task}",)
+            ).fetchone()
+            alone = row is not None and bool(row["alone"])
+            try:
+                yield alone
+            finally:
+                if not connection.closed:
+                    connection.execute("SELECT pg_advisory_unlock_all()")
+                    connection.autocommit = False
 
     def close(self) -> None:
         """Give the connections back."""

@@ -37,15 +37,24 @@ def canonical(reference: Reference) -> bytes:
             value = unicodedata.normalize("NFKC", reference.value).strip()
             if not value:
                 raise ReferenceMalformed(f"this is no {reference.kind} id")
-    return f"{CANON}|{reference.kind}|{value}".encode()
+    try:
+        return f"{CANON}|{reference.kind}|{value}".encode()
+    except UnicodeEncodeError:
+        raise ReferenceMalformed(f"this is no {reference.kind} reference: it is no text") from None
 
 
 def _email(value: str) -> str:
-    text = unicodedata.normalize("NFKC", value).strip().casefold()
+    text = _folded(value).strip()
     local, at, host = text.rpartition("@")
     if not at or not local or not host or re.search(r"[\s<>,;]", text):
         raise ReferenceMalformed("this is no e-mail address")
     return f"{local}@{_host(host)}"
+
+
+def _folded(value: str) -> str:
+    """Fold letter case and compatible forms away, so that folding once more changes nothing (Unicode, D146)."""
+    folded = unicodedata.normalize("NFD", value).casefold()
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", folded).casefold())
 
 
 def _host(host: str) -> str:

@@ -25,6 +25,7 @@ from crypto.keystore import rows_of
 from crypto.references import canonical
 from crypto.tree import PAGE_ROWS, Owner, Tree
 from crypto.wrapping import Key, context, unwrap, wrap
+from domain.errors import KeyLost
 from domain.ids import TenantId
 from domain.personal import Reference
 
@@ -55,7 +56,6 @@ class Register:
         self._tree = tree
         self._tenant = tenant
         self._index_key = tree.service_key(tenant, "index").key
-        self._fence_keys = tree.service_keys(tenant, "fence")
         self._pages: dict[UUID, Key] = {}
 
     def index(self, reference: Reference) -> bytes:
@@ -91,11 +91,9 @@ class Register:
         return UUID(bytes=unwrap(self._pages[row["page"]], row["sealed"], ends=bound))
 
     def _fenced(self, indexes: Sequence[bytes]) -> dict[bytes, date]:
-        tags = {
-            hmac.digest(owner.key.material, index, "sha256"): index
-            for owner in self._fence_keys.values()
-            for index in indexes
-        }
+        # Read after the rows, and at every look: a shred may have made the first fence key of its quarter meanwhile.
+        fence_keys = self._tree.service_keys(self._tenant, "fence").values()
+        tags = {hmac.digest(owner.key.material, index, "sha256"): index for owner in fence_keys for index in indexes}
         if not tags:
             return {}
         rows = rows_of(self._tree.cursor, SQL.look_up_fences.sql, tenant=self._tenant, tags=list(tags))
@@ -179,7 +177,8 @@ class Register:
 
     def tags_of_all_periods(self, index: bytes) -> list[bytes]:
         """Compute the tag of one index under every fence key that still lives."""
-        return [hmac.digest(owner.key.material, index, "sha256") for owner in self._fence_keys.values()]
+        fence_keys = self._tree.service_keys(self._tenant, "fence").values()
+        return [hmac.digest(owner.key.material, index, "sha256") for owner in fence_keys]
 
     def fence(self, owners: Sequence[UUID], at: datetime) -> int:
         """Turn every reference of these people and things into a fence. Returns how many there were."""
@@ -205,6 +204,8 @@ class Register:
         if missing:
             for row in rows_of(self._tree.cursor, SQL.pages.sql, pages=missing):
                 self._pages[row["key_id"]] = self._tree.unwrap_row(row)
+        if not self._pages.keys() >= set(missing):
+            raise KeyLost("the key of a register page is missing")
 
     def _entry_ends(self, index: bytes, page: UUID) -> bytes:
         return context(b"sealdesk/register/1", self._tenant.bytes, index, page.bytes)

@@ -90,8 +90,15 @@ def header_of(sealed: bytes) -> Place:
 
 
 def fields_of(sealed: bytes) -> tuple[str, ...]:
-    """Read the names of the sealed fields, and nothing else."""
-    return tuple(part.decode() for part in _parts(sealed)[_FIXED_PARTS:])
+    """Read the names of the sealed fields, and nothing else.
+
+    Raises:
+        SealBroken: these bytes are no seal of a known version.
+    """
+    try:
+        return tuple(part.decode() for part in _parts(sealed)[_FIXED_PARTS:])
+    except UnicodeDecodeError:
+        raise SealBroken("the header of a seal does not parse") from None
 
 
 def open_seal(

@@ -26,7 +26,7 @@ from psycopg.rows import DictRow
 from crypto.keystore import rows_of
 from crypto.roots import Roots
 from crypto.wrapping import KEY_BYTES, NONCE_BYTES, Key, context, new_key, unwrap, wrap
-from domain.errors import KeyLost
+from domain.errors import KeyLost, SealBroken
 from domain.ids import HOUSE, KeyId, SubjectId, TenantId, ThingId
 
 SQL: Any = aiosql.from_str((files("crypto") / "sql/tree.sql").read_text(), "psycopg", mandatory_parameters=False)
@@ -87,6 +87,7 @@ class Tree:
         self._roots = roots
         self._epochs: dict[int, Key] = {}
         self._ciphers: dict[UUID, AESGCM] = {}
+        self._mark_key: Key | None = None
 
     def epoch(self, number: int) -> Key:
         """Open a root epoch, once a transaction."""
@@ -172,6 +173,8 @@ class Tree:
             if row["wrapped"] is not None and parent_key is not None:
                 bound = ends(row["tenant"], row["parent"].bytes, subject_id)
                 key = Key(unwrap(parent_key, row["wrapped"], ends=bound))
+            if row["line"] is not None:
+                self.check_mark("subject", subject_id, row)
             living = row["line"] is None and (above is None or above.living)
             if living and key is None:
                 raise KeyLost("the key of a living subject is missing")
@@ -314,9 +317,21 @@ class Tree:
 
     def mark(self, kind: str, key_id: UUID, tenant: TenantId, line: int) -> bytes:
         """Compute the MAC that a shredded row carries instead of a key (HMAC-SHA-256)."""
-        key = self.service_key(HOUSE, "mark").key
-        message = context(b"sealdesk/mark/1", kind.encode(), key_id.bytes, tenant.bytes, line.to_bytes(8, "big"))
-        return hmac.digest(key.material, message, "sha256")
+        if self._mark_key is None:
+            self._mark_key = self.service_key(HOUSE, "mark").key
+        number = line.to_bytes(8, "big", signed=True)
+        message = context(b"sealdesk/mark/1", kind.encode(), key_id.bytes, tenant.bytes, number)
+        return hmac.digest(self._mark_key.material, message, "sha256")
+
+    def check_mark(self, kind: str, key_id: UUID, row: DictRow) -> None:
+        """Check that a row which says that it was shredded says so with our MAC.
+
+        Raises:
+            SealBroken: the mark is not ours; this is no shred.
+        """
+        expected = self.mark(kind, key_id, TenantId(row["tenant"]), row["line"])
+        if not hmac.compare_digest(bytes(row["mark"] or b""), expected):
+            raise SealBroken("the mark of a shred is not ours")
 
     def destroy_subjects(self, rows: Sequence[DictRow], line: int) -> None:
         """Drop the key material of subjects and mark their rows with the ledger line."""

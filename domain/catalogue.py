@@ -6,9 +6,13 @@ marked as clear, stops the import: no such type can exist.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
+from datetime import datetime
+from types import MappingProxyType, NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import AwareDatetime
 
 from domain.agents import AgentCreated, AgentUpdated
 from domain.contacts import (
@@ -30,6 +34,12 @@ from domain.tickets import (
     TicketReplied,
     TicketRestored,
     TicketUpdated,
+)
+
+
+#: What a clear field may hold, by what its mark says it is. Anything else could be a text.
+CLEAR_TYPES: Mapping[str, frozenset[Any]] = MappingProxyType(
+    {"number": frozenset({int, float}), "time": frozenset({datetime, AwareDatetime}), "flag": frozenset({bool})}
 )
 
 
@@ -56,15 +66,28 @@ def marks_of(record: type[Record]) -> dict[str, Mark]:
     """Read the one mark of each field.
 
     Raises:
-        TypeError: a field carries no mark, or more than one.
+        TypeError: a field carries no mark, or more than one, or is marked as clear and could hold a text.
     """
     marks: dict[str, Mark] = {}
     for name, info in record.model_fields.items():
         found = [item for item in info.metadata if isinstance(item, Personal | Clear | Word | Names | ProfileOf)]
         if len(found) != 1:
             raise TypeError(f"{record.__name__}.{name} carries {len(found)} marks; it needs exactly one")
-        marks[name] = found[0]
+        mark = marks[name] = found[0]
+        if isinstance(mark, Clear) and not CLEAR_TYPES[mark.what].issuperset(_types_in(info.annotation)):
+            raise TypeError(f"{record.__name__}.{name} is marked as a clear {mark.what} and could hold something else")
     return marks
+
+
+def _types_in(annotation: Any) -> Iterator[Any]:
+    """List the types that a value of this annotation may have, None aside."""
+    if get_origin(annotation) is Annotated:
+        yield from _types_in(get_args(annotation)[0])
+    elif get_origin(annotation) in (Union, UnionType):
+        for part in get_args(annotation):
+            yield from _types_in(part)
+    elif annotation is not NoneType:
+        yield annotation
 
 
 def plan_of(record: type[Record]) -> Plan:

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from domain.ids import EventId, TenantId, ThingId
 from domain.personal import Category, Clear, Personal
@@ -26,6 +26,18 @@ UpstreamId = (
     Annotated[int, Field(ge=0, lt=2**63)]
     | Annotated[str, Field(min_length=1, max_length=ID_CHARACTERS, pattern=r"^[\w.:-]+$")]
 )
+#: Years that a helpdesk's times fall into. A database or a report cannot hold every moment that JSON can.
+FIRST_YEAR, LAST_YEAR = 1900, 2200
+
+
+def in_range(at: datetime) -> datetime:
+    """Refuse a time that no helpdesk can mean. Raises ValueError, which does not repeat it."""
+    if not FIRST_YEAR <= at.year <= LAST_YEAR:
+        raise ValueError(f"a time lies between the years {FIRST_YEAR} and {LAST_YEAR}")
+    return at
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(in_range)]
 Line = Annotated[str, Field(max_length=LINE_CHARACTERS)]
 Text = Annotated[str, Field(max_length=TEXT_CHARACTERS)]
 
@@ -47,8 +59,8 @@ class Record(BaseModel):
     #: Whether this fact may be the first of its thing.
     OPENS: ClassVar[bool] = False
 
-    created_at: Annotated[AwareDatetime | None, Clear("time")] = None
-    updated_at: Annotated[AwareDatetime | None, Clear("time")] = None
+    created_at: Annotated[Moment | None, Clear("time")] = None
+    updated_at: Annotated[Moment | None, Clear("time")] = None
     unknown_fields: Annotated[dict[str, Any] | None, Personal(Category.CONTENT)] = Field(default=None, repr=False)
 
     @model_validator(mode="before")

@@ -132,7 +132,13 @@ def release_hold(case: Case, *, hold: UUID, words: str, at: datetime) -> HoldRel
 
 
 def approve_shred(case: Case, *, shred: UUID, ground: str, words: str, at: datetime) -> ShredApproved | ShredWasRefused:
-    """Decide whether a shred may go on."""
+    """Decide whether a shred may go on.
+
+    Raises:
+        ShredRefused: another shred of the same was approved and is under way or done.
+    """
+    if case.approved is not None:
+        raise ShredRefused("under_way", "a shred of this is under way already; ask again for its certificate")
     if case.holds:
         return ShredWasRefused(case.id, case.version + 1, at, "held", ground, words)
     return ShredApproved(case.id, case.version + 1, at, shred, ground, words)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import Field, model_validator
 
 from domain.contacts import Addresses, Tags
-from domain.fact import Line, Record, Text, UpstreamId
+from domain.fact import Line, Moment, Record, Text, UpstreamId
 from domain.personal import Category, Clear, Kind, Names, Personal, ProfileOf, Word
 
-Code = int | Line
+Code = Annotated[int, Field(ge=0, lt=2**63)] | Line
 
 
 class TicketFields(Record):
@@ -41,8 +41,8 @@ class TicketFields(Record):
     group_id: Annotated[Code | None, Word("group", "group")] = None
     product_id: Annotated[Code | None, Word("product", "product")] = None
     spam: Annotated[bool | None, Clear("flag")] = None
-    due_by: Annotated[AwareDatetime | None, Clear("time")] = None
-    fr_due_by: Annotated[AwareDatetime | None, Clear("time")] = None
+    due_by: Annotated[Moment | None, Clear("time")] = None
+    fr_due_by: Annotated[Moment | None, Clear("time")] = None
 
 
 class TicketOpened(TicketFields):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from psycopg import Connection, Cursor, sql
+from psycopg.rows import tuple_row
 
 from domain.errors import PositionMoved
 from domain.fact import FactAtRest
@@ -90,7 +91,7 @@ def catch_up(
 
 def position(connection: Connection[Any], model: ReadModel) -> int:
     """Return the position up to which the model is folded, 0 if it was never fed."""
-    with connection.transaction(), connection.cursor() as cursor:
+    with connection.transaction(), connection.cursor(row_factory=tuple_row) as cursor:
         cursor.execute(_SQL["exists"], {"schema": model.name})
         exists = cursor.fetchone()
     return (_position(connection, model.name) or 0) if exists and exists[0] else 0
@@ -98,7 +99,7 @@ def position(connection: Connection[Any], model: ReadModel) -> int:
 
 def prepare(connection: Connection[Any], model: ReadModel, *, schema: str) -> None:
     """Create the schema and its tables, unless they are there."""
-    with connection.transaction(), connection.cursor() as cursor:
+    with connection.transaction(), connection.cursor(row_factory=tuple_row) as cursor:
         cursor.execute(_SQL["lock_creation"], {"schema": schema})
         cursor.execute(_SQL["exists"], {"schema": schema})
         exists = cursor.fetchone()
@@ -116,7 +117,7 @@ def lock_swap(cursor: Cursor[Any], model: ReadModel) -> None:
 
 
 def _position(connection: Connection[Any], schema: str) -> int | None:
-    with connection.transaction(), connection.cursor() as cursor:
+    with connection.transaction(), connection.cursor(row_factory=tuple_row) as cursor:
         cursor.execute(_SQL["enter"], {"schema": schema})
         cursor.execute(_SQL["read"])
         row = cursor.fetchone()
@@ -133,7 +134,7 @@ def _fold(
     position: int,
 ) -> None:
     """Fold one page. The position moves first: a second runner waits there and finds that it is late."""
-    with connection.transaction(), connection.cursor(binary=True) as cursor:
+    with connection.transaction(), connection.cursor(row_factory=tuple_row, binary=True) as cursor:
         cursor.execute(_SQL["lock_page"], {"model": model.name})
         cursor.execute(_SQL["enter"], {"schema": schema})
         if expected is None:

@@ -199,6 +199,9 @@ class Intake:
 
     def _by_tenant(self, judged: Sequence[Judged]) -> list[TenantBatch]:
         known = self._tenants.by_name()
+        if any(one.parcel.tenant is not None and one.parcel.tenant not in known for one in judged):
+            # Another process may have added it since.
+            known = self._tenants.by_name(fresh=True)
         groups: dict[str, list[Judged]] = {}
         for one in judged:
             name = one.parcel.tenant if not one.parcel.drafts else one.parcel.drafts[0].tenant
@@ -247,6 +250,9 @@ class Intake:
         """Read the people and things behind register entries, and which things no fact has opened yet."""
         inside = {entry.inside for entry in known.values() if entry.inside is not None}
         rows = rows_of(tree.cursor, trees.SQL.things_by_id.sql, thing_ids=list(inside))
+        for row in rows:
+            if row["line"] is not None:
+                tree.check_mark("thing", row["thing_id"], row)
         unopened = self._facts.without_facts([row["thing_id"] for row in rows])
         things = {
             row["thing_id"]: Something(

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from psycopg import Connection, errors, sql
+from psycopg.rows import tuple_row
 
 from projections import paging
 from projections.paging import FactLog, Progress, ReadModel
@@ -49,7 +50,7 @@ def rebuild(
         _drop(connection, following)
         _drop(connection, former)
         paging.catch_up(connection, log, model, page_size=page_size, progress=progress, schema=following)
-        with connection.transaction(), connection.cursor() as cursor:
+        with connection.transaction(), connection.cursor(row_factory=tuple_row) as cursor:
             paging.lock_swap(cursor, model)
             reached = paging.catch_up(connection, log, model, page_size=page_size, schema=following)
             cursor.execute(_EXISTS, {"schema": live})

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from domain.catalogue import CATALOGUE, INTERNAL, Plan
 from domain.errors import RecordInvalid
-from domain.fact import ID_CHARACTERS, Record
+from domain.fact import ID_CHARACTERS, Record, in_range
 from domain.personal import Kind, Reference
 
 #: Largest record in bytes. A text of a million characters fits; attachments travel elsewhere.
@@ -27,6 +27,7 @@ RECORD_BYTES = 4 * 1024 * 1024
 _SOURCE_CHARACTERS = 1_000
 _SUBJECT_CHARACTERS = 400
 _PEOPLE = ("contact", "agent")
+_NESTED = ("custom_fields", "unknown_fields", "ratings")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +131,12 @@ def draft_of(event: Mapping[str, Any], default_tenant: str | None = None) -> Dra
         raise RecordInvalid("no_data", "data")
     try:
         record = plan.record.model_validate(data)
+        if not _is_flat(record):
+            orjson.dumps(record.model_dump(include=set(_NESTED)))
     except ValidationError as error:
         raise _translated(error, plan) from None
+    except TypeError:
+        raise RecordInvalid("too_deep", "data") from None
     return Draft(
         tenant,
         _required(event, "source", _SOURCE_CHARACTERS),
@@ -141,6 +146,11 @@ def draft_of(event: Mapping[str, Any], default_tenant: str | None = None) -> Dra
         _subject(event.get("subject")),
         _time(event.get("time")),
     )
+
+
+def _is_flat(record: Record) -> bool:
+    """Tell whether a record has no field that may nest; what nests too deeply can be read but not written again."""
+    return all(getattr(record, name, None) is None for name in _NESTED)
 
 
 def _translated(error: ValidationError, plan: Plan) -> RecordInvalid:
@@ -190,6 +200,6 @@ def _time(value: object) -> datetime:
     if at is None or at.tzinfo is None:
         raise RecordInvalid("wrong_field", "time")
     try:
-        return at.astimezone(UTC)
-    except OverflowError:
+        return in_range(at).astimezone(UTC)
+    except ValueError:
         raise RecordInvalid("wrong_field", "time") from None

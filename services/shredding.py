@@ -204,6 +204,11 @@ class Shredding:
                 note=order.note,
             )
         )
+        with self._keys.alone(str(shred)):
+            return self._approved(found, order, shred, words)
+
+    def _approved(self, found: Found, order: Order, shred: UUID, words: str) -> dict[str, Any]:
+        """Go on under the lock of this shred, by which others see that it is not a crash's remains."""
         self._approve(found, order, shred, words)
         values = self._values(found, order) if order.living or found.kind == "subject" else ()
         with self._keys.transaction() as cursor:
@@ -260,7 +265,10 @@ class Shredding:
         with self._keys.transaction() as cursor:
             rows = rows_of(cursor, SQL.unfinished_shreds.sql)
         for row in rows:
-            self._carry_out(row["shred_id"], (), search_living=False, resumed=True)
+            with self._keys.alone(str(row["shred_id"])) as alone:
+                # Whoever holds the lock is alive and at it.
+                if alone:
+                    self._carry_out(row["shred_id"], (), search_living=False, resumed=True)
         return len(rows)
 
     def _mend(self) -> None:

@@ -30,9 +30,9 @@ class Tenants:
         self._facts = facts
         self._known: dict[str, Tenant] | None = None
 
-    def by_name(self) -> Mapping[str, Tenant]:
-        """Read all tenants."""
-        if self._known is None:
+    def by_name(self, *, fresh: bool = False) -> Mapping[str, Tenant]:
+        """Give all tenants, as they were when they were last read; `fresh` reads them again."""
+        if self._known is None or fresh:
             with self._facts.cursor() as cursor:
                 rows = cursor.execute(STATEMENTS.tenants.sql).fetchall()
                 words = cursor.execute(STATEMENTS.words.sql).fetchall()

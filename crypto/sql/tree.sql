@@ -87,7 +87,7 @@ SELECT 'key', NULL, key_id, tenant, NULL, NULL, wrapped, NULL, NULL, epoch, kind
 FROM top JOIN wrapping_keys ON wrapping_keys.key_id = top.id;
 
 -- name: things_by_id
-SELECT thing_id, tenant, kind, owner, line FROM things WHERE thing_id = ANY(%(thing_ids)b::uuid[]);
+SELECT thing_id, tenant, kind, owner, line, mark FROM things WHERE thing_id = ANY(%(thing_ids)b::uuid[]);
 
 -- name: hold_subjects
 -- A batch holds its subjects until the log has committed; a shred waits for it.

@@ -63,7 +63,9 @@ def _history() -> Iterator[bytes]:
             cc_emails=[f"p{other}@example.org"],
             status=2,
         )
-        yield event(number + 2, "ticket.replied", f"ticket {ticket}", body=f"answer {ticket}", user_id=900, incoming=False)
+        yield event(
+            number + 2, "ticket.replied", f"ticket {ticket}", body=f"answer {ticket}", user_id=900, incoming=False
+        )
         yield event(number + 3, "ticket.replied", f"ticket {ticket}", body="me too", from_email=f"p{other}@example.org")
         if ticket % 5 == 0:
             yield event(number + 4, "ticket.updated", f"ticket {ticket}", email=f"p{other}@example.org", status=4)

@@ -33,9 +33,7 @@ types = st.sampled_from(["sealdesk.ticket.opened.v1", "sealdesk.contact.created.
 
 
 def place_for(personal: dict[str, Any], type_: str = "sealdesk.ticket.opened.v1") -> Place:
-    return Place(
-        TenantId(uuid4()), ThingId(uuid4()), EventId(uuid4()), type_, KeyId(uuid4()), tuple(sorted(personal))
-    )
+    return Place(TenantId(uuid4()), ThingId(uuid4()), EventId(uuid4()), type_, KeyId(uuid4()), tuple(sorted(personal)))
 
 
 def open_at(sealed: bytes, key: Key, place: Place, **other: Any) -> dict[str, Any]:

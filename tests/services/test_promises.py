@@ -35,7 +35,11 @@ _names = count(1)
 
 
 def _contact(person: int, address: str | None, name: str) -> tuple[str, str, dict[str, Any]]:
-    return "contact.created", f"contact {person}", {"id": person, "name": name} | ({"email": address} if address else {})
+    return (
+        "contact.created",
+        f"contact {person}",
+        {"id": person, "name": name} | ({"email": address} if address else {}),
+    )
 
 
 records = st.one_of(
@@ -99,9 +103,7 @@ records = st.one_of(
     st.builds(lambda t, r: ("ticket.rated", f"ticket {t}", {"rating": r, "feedback": "so so"}), TICKETS, PEOPLE),
     st.builds(lambda t: ("ticket.deleted", f"ticket {t}", {"id": t}), TICKETS),
 )
-shreds = st.one_of(
-    st.builds(lambda p: f"contact {p}", PEOPLE), st.builds(lambda t: f"ticket {t}", TICKETS), ADDRESSES
-)
+shreds = st.one_of(st.builds(lambda p: f"contact {p}", PEOPLE), st.builds(lambda t: f"ticket {t}", TICKETS), ADDRESSES)
 #: Most facts need somebody and something to be about; each history begins with some of these, in any order.
 BEGINNING: list[tuple[str, str, dict[str, Any]]] = [
     _contact(1, "ann@example.org", "Ann Abbott"),
@@ -116,9 +118,7 @@ BEGINNING: list[tuple[str, str, dict[str, Any]]] = [
 histories = st.builds(
     lambda first, then: [first, *then],
     st.permutations(BEGINNING).map(lambda listed: listed[:7]),
-    st.lists(
-        st.one_of(st.lists(records, min_size=1, max_size=8), shreds, st.just("project")), min_size=1, max_size=10
-    ),
+    st.lists(st.one_of(st.lists(records, min_size=1, max_size=8), shreds, st.just("project")), min_size=1, max_size=10),
 )
 
 
@@ -208,9 +208,7 @@ def _all(house: House) -> list[Any]:
 
 @given(history=histories, last=shreds)
 @settings(max_examples=40)
-def test_what_is_shredded_opens_nowhere_and_everything_else_opens(
-    opened: House, history: list[Any], last: str
-) -> None:
+def test_what_is_shredded_opens_nowhere_and_everything_else_opens(opened: House, history: list[Any], last: str) -> None:
     desk = Desk(opened, f"opens-{next(_names)}")
     _play(desk, [*history, last])
     facts = [fact for fact in _all(opened) if fact.tenant == desk.tenant.id]

@@ -1,0 +1,174 @@
+"""What a figure is, and how its two sides are measured.
+
+Sides take turns and the order turns with each repeat, so that a machine that is busy for a while is busy for both.
+Garbage is collected before a side begins and not charged to it. CPU is that of this process and of the servers below
+it, whose time Linux counts in steps of a hundredth of a second: a side should run for a while.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from statistics import median
+
+import orjson
+import psutil
+
+REPEATS = 5
+_PACKAGES = ("psycopg", "eventsourcing", "cryptography", "pydantic", "orjson")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """How long something took, in seconds."""
+
+    wall: float
+    cpu: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One figure, with the other side of the same run.
+
+    value, other       medians, in `unit`
+    ratio, cpu_ratio   how both sides compare, by wall time and by CPU time; `to` says with what, and which way
+    cpu_us_per_item    CPU time an item (a record, a fact, or a whole request), servers included
+    """
+
+    name: str
+    value: float
+    unit: str
+    ratio: float
+    to: str
+    other: float
+    repeats: int
+    cpu_us_per_item: float
+    cpu_ratio: float
+    items: int
+    versions: Mapping[str, str]
+    cores: int = field(default_factory=lambda: os.cpu_count() or 1)
+
+    def as_line(self) -> str:
+        """Write the figure as one line of JSON."""
+        return orjson.dumps(asdict(self)).decode()
+
+
+class Stopwatch:
+    """Measures from its making to each reading."""
+
+    def __init__(self) -> None:
+        gc.collect()
+        self._cpu = _cpu_seconds()
+        self._wall = time.perf_counter()
+
+    def read(self) -> Sample:
+        """Read what has passed."""
+        wall = time.perf_counter() - self._wall
+        return Sample(wall, _cpu_seconds() - self._cpu)
+
+
+def _cpu_seconds() -> float:
+    """Sum the CPU time of this process and of every process below it, dead ones included."""
+    servers = 0.0
+    for child in psutil.Process().children(recursive=True):
+        try:
+            times = child.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        servers += times.user + times.system + times.children_user + times.children_system
+    return time.process_time() + servers
+
+
+#: One side of a comparison: it is told which repeat this is, and gives its samples by name.
+Side = Callable[[int], Mapping[str, Sample]]
+
+#: Told what happens now.
+Progress = Callable[[str], object]
+
+
+def alternate(sides: Sequence[Side], repeats: int) -> dict[str, list[Sample]]:
+    """Run the sides in turn, `repeats` times after one round that does not count (repeat 0)."""
+    samples: dict[str, list[Sample]] = {}
+    for repeat in range(repeats + 1):
+        turn = repeat % len(sides)
+        for side in (*sides[turn:], *sides[:turn]):
+            for name, sample in side(repeat).items():
+                if repeat:
+                    samples.setdefault(name, []).append(sample)
+    return samples
+
+
+def rate(
+    name: str,
+    unit: str,
+    *,
+    items: int,
+    to: str,
+    of: Sequence[Sample],
+    other: Sequence[Sample],
+    servers: Mapping[str, str],
+) -> Figure:
+    """Make a figure of two rates: the ratio says how many times as fast the first side is."""
+    wall, cpu = _medians(of)
+    other_wall, other_cpu = _medians(other)
+    return _figure(name, unit, (items / wall, items / other_wall), (other_wall / wall, _over(other_cpu, cpu)), cpu,
+                   items, to, len(of), servers)  # fmt: skip
+
+
+def duration(
+    name: str, *, items: int, to: str, of: Sequence[Sample], other: Sequence[Sample], servers: Mapping[str, str]
+) -> Figure:
+    """Make a figure of two times in milliseconds: the ratio says how many times as long the first side takes."""
+    wall, cpu = _medians(of)
+    other_wall, other_cpu = _medians(other)
+    return _figure(name, "ms", (1000 * wall, 1000 * other_wall), (wall / other_wall, _over(cpu, other_cpu)), cpu,
+                   items, to, len(of), servers)  # fmt: skip
+
+
+def _figure(
+    name: str,
+    unit: str,
+    values: tuple[float, float],
+    ratios: tuple[float, float],
+    cpu: float,
+    items: int,
+    to: str,
+    repeats: int,
+    servers: Mapping[str, str],
+) -> Figure:
+    return Figure(
+        name=name,
+        value=_rounded(values[0]),
+        unit=unit,
+        ratio=_rounded(ratios[0]),
+        to=to,
+        other=_rounded(values[1]),
+        repeats=repeats,
+        cpu_us_per_item=_rounded(1e6 * cpu / items),
+        cpu_ratio=_rounded(ratios[1]),
+        items=items,
+        versions={**versions(), **servers},
+    )
+
+
+def versions() -> dict[str, str]:
+    """Say which Python and which packages ran."""
+    return {"python": platform.python_version(), **{package: version(package) for package in _PACKAGES}}
+
+
+def _medians(samples: Sequence[Sample]) -> tuple[float, float]:
+    return median(sample.wall for sample in samples), median(sample.cpu for sample in samples)
+
+
+def _over(one: float, other: float) -> float:
+    return one / other if other else 0.0
+
+
+def _rounded(value: float) -> float:
+    """Keep four significant digits; there are fewer in the measurement."""
+    return float(f"{value:.4g}")

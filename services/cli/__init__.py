@@ -1,0 +1,16 @@
+"""The command line: `sealdesk COMMAND`, one module a theme.
+
+app          the entry point: commands under their names, errors turned into exit statuses
+options      the options that several commands share
+entering     opening the house of a data folder, and what every command does first
+printing     JSON lines, tables, progress, and the words on the error stream
+asking       references and texts from arguments or standard input, and the question before a shred
+importing    import
+streaming    publish, consume
+tenants      tenant add, tenant list
+querying     query contacts, tickets, reports, erasures
+shredding    shred contact, agent, ticket
+holding      hold add, release, list
+looking      find, verify, certificate verify
+running      up, status, rebuild
+"""

@@ -1,0 +1,144 @@
+"""`import`: files of CloudEvents or CSV, taken in batch by batch."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+import typer
+
+from domain.errors import SettingsWrong
+from services import reading_files
+from services.cli.entering import entered, settle
+from services.cli.options import Data, Json, Tenant
+from services.cli.printing import Advance, progress, tell, write_json, write_line
+from services.csv_map import CsvMap, read_map
+from services.intake import Tally
+from services.records import Parcel, parcel_of
+from services.wiring import House, now
+
+
+class Format(StrEnum):
+    """How a file of records is written."""
+
+    CLOUDEVENTS = "cloudevents"
+    CSV = "csv"
+
+
+def import_file(
+    file: Annotated[str, typer.Argument(help="The file, '-' for standard input; .gz is unpacked.", metavar="FILE")],
+    format: Annotated[
+        Format | None,
+        typer.Option("--format", help="By default csv for a name that ends so, else cloudevents.", show_default=False),
+    ] = None,
+    map: Annotated[
+        Path | None,
+        typer.Option("--map", metavar="MAP.toml", help="What the columns of a CSV file mean.", show_default=False),
+    ] = None,
+    tenant: Tenant = None,
+    json: Json = False,
+    data: Data = None,
+) -> None:
+    """Take in a file of records: seal what is personal and store the rest beside it.
+
+    The same file twice stores nothing twice. The first import into an empty folder creates the tenant that it names.
+
+    A record that cannot be taken goes to the quarantine, sealed, and the import goes on.
+
+    A record about somebody who was shredded is refused, counted and not kept.
+
+    Examples:
+
+        sealdesk import examples/desk.jsonl --data ./desk
+
+        sealdesk import tickets.csv --map examples/support_tickets.toml --data ./desk
+
+        zcat records.jsonl.gz | sealdesk import - --tenant acme --json
+    """
+    is_csv = format is Format.CSV or (format is None and file.removesuffix(".gz").endswith(".csv"))
+    if is_csv and map is None:
+        raise SettingsWrong("A CSV file needs a map: --map MAP.toml. An example is examples/support_tickets.toml.")
+    if not is_csv and map is not None:
+        raise SettingsWrong("A map goes with a CSV file: add --format csv.")
+    mapping = None if map is None else read_map(map)
+    with reading_files.opened(file) as opened, entered(data) as house, progress("import") as shown:
+        name = _tenant(house, tenant, mapping)
+        if mapping is not None:
+            # A CSV file says nothing about its tenant, so there is one by now.
+            parcels = reading_files.rows(opened, mapping, house.tenants.named(name).name)
+        else:
+            parcels = reading_files.cloudevents(opened, name)
+        tally = _take(house, parcels, shown, opened)
+        settle(house)
+    if json:
+        write_json(asdict(tally))
+    else:
+        _report(tally)
+
+
+def _tenant(house: House, named: str | None, mapping: CsvMap | None) -> str | None:
+    """Name the tenant that records belong to which name none, and create the first one.
+
+    Raises:
+        SettingsWrong: there are tenants already, and none has the name.
+    """
+    known = house.tenants.by_name()
+    name = named or (mapping.tenant if mapping else None)
+    if name is None:
+        return next(iter(known)) if len(known) == 1 else None
+    if known:
+        house.tenants.named(name)
+    house.tenants.add(name, mapping.vocabularies if mapping else None)
+    return name
+
+
+def _take(house: House, parcels: Iterator[Parcel], shown: Advance, file: BinaryIO) -> Tally:
+    total, size = Tally(), _size(file)
+    created: str | None = None
+    for batch in reading_files.batches(parcels, house.settings.batch_size):
+        created = created or _created_for(house, batch)
+        if created is not None:
+            batch = [_adopted(parcel, created) for parcel in batch]
+        total += house.intake.take(batch, at=now())
+        note = f"{total.read} read, {total.stored} stored"
+        shown.to(total.read if size is None else file.tell(), size, note)
+    return total
+
+
+def _created_for(house: House, batch: list[Parcel]) -> str | None:
+    """Create the first tenant, if there is none: the one that the first valid record names."""
+    first = next((draft.tenant for parcel in batch for draft in parcel.drafts), None)
+    if first is None or house.tenants.by_name():
+        return None
+    return house.tenants.add(first).name
+
+
+def _adopted(parcel: Parcel, tenant: str) -> Parcel:
+    """Give a record that names no tenant to the one that the file has created, as a second import would."""
+    if parcel.tenant is not None or parcel.error is None:
+        return parcel
+    return parcel_of(parcel.raw, tenant) if parcel.error.code == "no_tenant" else replace(parcel, tenant=tenant)
+
+
+def _size(file: BinaryIO) -> int | None:
+    """Return the size of a plain file; of a pipe or a packed file nobody knows it beforehand."""
+    try:
+        status = os.fstat(file.fileno())
+    except (OSError, AttributeError):
+        return None
+    return status.st_size if stat.S_ISREG(status.st_mode) and file.seekable() and not hasattr(file, "mtime") else None
+
+
+def _report(tally: Tally) -> None:
+    write_line(f"{tally.read} read, {tally.stored} stored, {tally.duplicates} stored before")
+    if tally.refused:
+        write_line(f"{tally.refused} refused: they are about somebody or something that was shredded; nothing is kept")
+    if tally.quarantined:
+        write_line(f"{tally.quarantined} in the quarantine, sealed; why, says: sealdesk status")
+    if not tally.read:
+        tell("the file holds no record")
