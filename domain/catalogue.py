@@ -36,7 +36,6 @@ from domain.tickets import (
     TicketUpdated,
 )
 
-
 #: What a clear field may hold, by what its mark says it is. Anything else could be a text.
 CLEAR_TYPES: Mapping[str, frozenset[Any]] = MappingProxyType(
     {"number": frozenset({int, float}), "time": frozenset({datetime, AwareDatetime}), "flag": frozenset({bool})}

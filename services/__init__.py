@@ -1,5 +1,33 @@
 """What happens: the ways through the house, and the one place that knows servers and concrete classes.
 
-settings    where everything is, read once at the start
-embedded    the servers that sealdesk brings along
+settings         where everything is, read once at the start
+wiring           from settings to a house that works; concrete classes are named here only
+embedded         the servers that sealdesk brings along
+schema           the tables of both databases
+log              the log of facts, on the eventsourcing library
+tenants          the accounts, and the words that each declares
+records          records as they come in: from bytes to drafts
+reading_files    files of CloudEvents or CSV, read as parcels
+csv_map          what the columns of a CSV file mean
+csv_rows         a row and a map make several facts
+publishing       CloudEvents to Kafka
+consuming        records from Kafka to intake
+intake           a batch of parcels in, sealed facts on the log
+resolving        who and what a record means, and whose each fact is
+opening_records  quarantined records, opened in memory
+keeping          the key work that facts of upstream call for
+finding          from a reference to people and things, by inside id
+duplicates       who else may be the same person
+privacy          the application of data-subject requests
+holds            what forbids a shred
+desk_words       free text of officers, sealed under the desk
+shredding        a shred, step by step, and what resumes it
+residue          anything readable about what was shredded
+living           what living texts still say of a person
+projecting       read models brought to the head of the log
+rebuilding       a read model built anew beside the living one
+reading          lists, sealed unless there is a reason
+demo             the story that `make demo` tells
+cli/             the command line
+sql/             the tables and statements of the log database
 """

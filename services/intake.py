@@ -16,7 +16,7 @@ from __future__ import annotations
 import base64
 import hmac
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -54,6 +54,8 @@ from services.tenants import Tenant, Tenants
 DIGEST_BYTES = 16
 #: How often a batch is decided anew because a shred or another writer came between.
 TRIES = 20
+#: Waiting records that are opened and judged as one batch.
+WAITING_PAGE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,8 @@ class Intake:
         self._keys = keys
         self._roots = roots
         self._tenants = tenants
-        self._behind = False
+        #: Whether a crash, or somebody in the way, may have left key work undone or records waiting for what is there.
+        self._behind = True
 
     def take(self, parcels: Sequence[Parcel], *, at: datetime, positions: Sequence[Position] = ()) -> Tally:
         """Store one batch of parcels, and with it how far the given Kafka partitions are read.
@@ -132,11 +135,25 @@ class Intake:
         if self._behind:
             keeping.catch_up(self._keys, self._roots, self._facts)
             self._behind = False
-        tally, appeared = self._take([Judged(parcel) for parcel in parcels], at, positions)
-        while appeared:
-            waiting = self._waiting(appeared)
-            _, appeared = self._take(waiting, at, ()) if waiting else (Tally(), [])
+            self._take_up(self._known_by_now(self._waited_for()), at)
+        judged = [Judged(parcel) for parcel in parcels]
+        tally, appeared = self._take(judged, at, positions)
+        # What a record waits for may have come through another writer while this one put it aside.
+        waits = [
+            (tenant.id, one.refusal.waits_for)
+            for one in judged
+            if isinstance(one.refusal, RecordWaits) and (tenant := self._tenants.by_name().get(one.parcel.tenant or ""))
+        ]
+        self._take_up([*appeared, *self._known_by_now(waits)], at)
         return tally
+
+    def _take_up(self, appeared: Sequence[tuple[TenantId, bytes]], at: datetime) -> None:
+        """Take the quarantined records that waited for what is known now, and those that waited for these."""
+        while appeared:
+            more: list[tuple[TenantId, bytes]] = []
+            for waiting in self._waiting(appeared):
+                more.extend(self._take(waiting, at, ())[1])
+            appeared = more
 
     def _take(
         self, judged: Sequence[Judged], at: datetime, positions: Sequence[Position]
@@ -178,7 +195,9 @@ class Intake:
             if appended is None:
                 raise
             self._behind = True
-        appeared = [(batch.tenant.id, index) for batch in batches for index in batch.changes.entries]
+        appeared = [
+            (batch.tenant.id, index) for batch in batches for index in (*batch.changes.entries, *batch.changes.appeared)
+        ]
         return self._tally(judged, {digest for digest, _ in appended}), appeared
 
     def _tally(self, judged: Sequence[Judged], stored: set[bytes]) -> Tally:
@@ -222,9 +241,6 @@ class Intake:
         pending = [one for one in batch.judged if one.refusal is None]
         for one in pending:
             one.digests = tuple(digest_of(dedup, tenant, draft) for draft in one.parcel.drafts)
-        stored = self._facts.stored_already([digest for one in pending for digest in one.digests])
-        for one in pending:
-            one.known_before = bool(one.digests) and stored.issuperset(one.digests)
         indexes, indexed = _index_all(register, (draft for one in pending for draft in one.parcel.drafts))
         known = register.look_up(indexes)
         if len(known) < len(indexes) or any(entry.inside is None for entry in known.values()):
@@ -232,6 +248,10 @@ class Intake:
             register.alone()
             known = register.look_up(indexes)
         view = self._view(tree, batch.tenant, known)
+        # After the view: a ticket that another writer opens meanwhile with this very record was opened once.
+        stored = self._facts.stored_already([digest for one in pending for digest in one.digests])
+        for one in pending:
+            one.known_before = bool(one.digests) and stored.issuperset(one.digests)
         batch.register, batch.view = register, view
         desk = Desk(view, index=partial(_index, register, indexed), new_id=uuid4, now=at)
         seen: set[bytes] = set()
@@ -287,7 +307,7 @@ class Intake:
         new_things = [thing for thing in changes.things.values() if thing.new]
         tree.store_things(tenant, [(thing.id, "ticket", first_owner[thing.id]) for thing in new_things])
         if batch.register is not None:
-            batch.register.enter(list(changes.entries.items()), untold=changes.mentioned - changes.told)
+            batch.register.enter(list(changes.entries.items()), untold=changes.mentioned)
         needed = {owner for fact in changes.facts for owner in fact.owners} - owners.keys()
         for person in tree.people(needed).values():
             if person.key is not None:
@@ -394,11 +414,21 @@ class Intake:
                     "refused": list(refused.values()),
                 },
             )
-        left = [
-            one.waited_as for one in judged if one.waited_as is not None and not isinstance(one.refusal, RecordWaits)
-        ]
+        waited = [(one.waited_as, one.refusal) for one in judged if one.waited_as is not None]
+        left = [id_ for id_, refusal in waited if refusal is None or isinstance(refusal, RecordFenced)]
         if left:
             cursor.execute(STATEMENTS.leave_quarantine.sql, {"ids": left})
+        stay = [(id_, refusal) for id_, refusal in waited if refusal is not None and id_ not in left]
+        if stay:
+            cursor.execute(
+                STATEMENTS.wait_on.sql,
+                {
+                    "ids": [id_ for id_, _ in stay],
+                    "codes": [refusal.code for _, refusal in stay],
+                    "paths": [refusal.path for _, refusal in stay],
+                    "waits_for": [getattr(refusal, "waits_for", None) for _, refusal in stay],
+                },
+            )
 
     # -- 6. keep ------------------------------------------------------------------------------------------------
 
@@ -420,20 +450,43 @@ class Intake:
 
     # -- what waited --------------------------------------------------------------------------------------------
 
-    def _waiting(self, appeared: Iterable[tuple[TenantId, bytes]]) -> list[Judged]:
-        """Open the quarantined records that waited for what has just appeared."""
-        by_tenant: dict[TenantId, list[bytes]] = {}
-        for tenant, index in appeared:
-            by_tenant.setdefault(tenant, []).append(index)
+    def _waiting(self, appeared: Iterable[tuple[TenantId, bytes]]) -> Iterator[list[Judged]]:
+        """Open the quarantined records that waited for what has appeared, a page at a time, as they came."""
         names = {tenant.id: tenant.name for tenant in self._tenants.by_name().values()}
-        waiting: list[Judged] = []
-        for tenant, indexes in by_tenant.items():
-            with self._facts.cursor() as cursor:
-                parameters = {"tenant": tenant, "indexes": indexes, "limit": 1_000}
-                rows = cursor.execute(STATEMENTS.waiting_for.sql, parameters).fetchall()
-            for row, raw in opened_records(self._keys, self._roots, rows):
-                waiting.append(Judged(parcel_of(raw, names[tenant]), waited_as=row["quarantine_id"]))
-        return waiting
+        for tenant, indexes in _grouped(appeared).items():
+            after = 0
+            while True:
+                parameters = {"tenant": tenant, "indexes": indexes, "after": after, "limit": WAITING_PAGE}
+                with self._facts.cursor() as cursor:
+                    rows = cursor.execute(STATEMENTS.waiting_for.sql, parameters).fetchall()
+                if not rows:
+                    break
+                after = rows[-1]["arrived"]
+                yield [
+                    Judged(parcel_of(raw, names[tenant]), waited_as=row["quarantine_id"])
+                    for row, raw in opened_records(self._keys, self._roots, rows)
+                ]
+
+    def _waited_for(self) -> list[tuple[TenantId, bytes]]:
+        with self._facts.cursor() as cursor:
+            rows = cursor.execute(STATEMENTS.waited_for.sql).fetchall()
+        return [(TenantId(row["tenant"]), bytes(row["waits_for"])) for row in rows]
+
+    def _known_by_now(self, wanted: Sequence[tuple[TenantId, bytes]]) -> list[tuple[TenantId, bytes]]:
+        """Tell which of these references the register knows."""
+        found: list[tuple[TenantId, bytes]] = []
+        for tenant, indexes in _grouped(wanted).items():
+            with self._keys.transaction() as cursor:
+                known = Register(Tree(cursor, self._roots), tenant).look_up(indexes)
+            found.extend((tenant, index) for index, entry in known.items() if entry.inside is not None)
+        return found
+
+
+def _grouped(pairs: Iterable[tuple[TenantId, bytes]]) -> dict[TenantId, list[bytes]]:
+    by_tenant: dict[TenantId, list[bytes]] = {}
+    for tenant, index in pairs:
+        by_tenant.setdefault(tenant, []).append(index)
+    return by_tenant
 
 
 def digest_of(key: Key, tenant: TenantId, draft: Draft) -> bytes:

@@ -6,6 +6,7 @@ These are facts first. Intake carries them out for its own batch, right after th
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from uuid import UUID
 
@@ -84,7 +85,8 @@ def _gain(tree: Tree, leaf: DictRow, people: dict[UUID, Person], requester: UUID
         if line is not None:
             mark = tree.mark("leaf", leaf["key_id"], leaf["tenant"], line)
             named = {"thing_id": leaf["thing_id"], "key_id": leaf["key_id"], "line": line, "mark": mark}
-            tree.cursor.execute(SQL.destroy_leaf.sql, named)
+            if tree.cursor.execute(SQL.destroy_leaf.sql, named).rowcount:
+                tree.lose_children(Counter(owners))
             leaf["wrapped"] = None
         return
     if tree.add_owner(leaf, Owner(requester, person.key)):

@@ -190,6 +190,9 @@ class LogFactory(PostgresFactory):
             raise SettingsWrong("POSTGRES_ENABLE_DB_FUNCTIONS appends without a lock; leave it off")
         self.datastore = datastore
 
+    def close(self) -> None:
+        """Leave the datastore open: others share it, and an application that is collected must not close it."""
+
 
 class Facts(Application[UUID]):
     """The log of facts."""
@@ -208,7 +211,8 @@ class Facts(Application[UUID]):
 
     def construct_recorder(self) -> ApplicationRecorder:
         """Use the recorder of facts."""
-        return FactsRecorder(self._datastore, events_table_name="facts_events")
+        with translated():
+            return FactsRecorder(self._datastore, events_table_name="facts_events")
 
     def construct_mapper(self) -> FactMapper:
         """Use the mapper that only encodes."""

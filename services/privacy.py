@@ -7,18 +7,24 @@ again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_args
 from uuid import UUID
 
 from eventsourcing.application import AggregateNotFoundError, Application
 from eventsourcing.persistence import ApplicationRecorder, InfrastructureFactory, IntegrityError
 from eventsourcing.postgres import PostgresDatastore
+from eventsourcing.utils import register_topic
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
+from crypto.keystore import Disturbed
 from domain.requests import Case, CaseEvent, HoldPlaced, HoldReleased, evolve
 from services.log import LockedRecorder, LogFactory, translated
 
 Event = TypeVar("Event", bound=CaseEvent)
+
+# The library learns a topic when it stores an event; a process that only reads has to know them all the same.
+for _event in get_args(CaseEvent):
+    register_topic(_event.TOPIC, _event)
 
 
 class Privacy(Application[UUID]):
@@ -36,8 +42,8 @@ class Privacy(Application[UUID]):
 
     def construct_recorder(self) -> ApplicationRecorder:
         """Use the stock recorder, with one advisory lock in place of the table lock."""
-        recorder = LockedRecorder(self._datastore, events_table_name="privacy_events")
         with translated():
+            recorder = LockedRecorder(self._datastore, events_table_name="privacy_events")
             recorder.create_table()
         return recorder
 
@@ -49,11 +55,21 @@ class Privacy(Application[UUID]):
             except AggregateNotFoundError:
                 return Case(id_)
 
-    @retry(retry=retry_if_exception_type(IntegrityError), stop=stop_after_attempt(10), wait=wait_random(0, 0.05))
+    @retry(
+        retry=retry_if_exception_type(Disturbed), stop=stop_after_attempt(10), wait=wait_random(0, 0.05), reraise=True
+    )
     def decide(self, ids: Sequence[UUID], decision: Callable[[Case], Event | None]) -> list[Event]:
-        """Take one decision about several cases at once: all are saved, or none."""
+        """Take one decision about several cases at once: all are saved, or none.
+
+        Raises:
+            Disturbed: others decided about the same, ten times in a row; nothing was saved.
+        """
         events = [event for event in (decision(self.case(id_)) for id_ in ids) if event is not None]
-        self.save(*cast("list[Any]", events))
+        with translated():
+            try:
+                self.save(*cast("list[Any]", events))
+            except IntegrityError:
+                raise Disturbed("somebody else decided about the same meanwhile") from None
         return events
 
     def holds(self) -> list[HoldPlaced]:

@@ -97,6 +97,8 @@ class Changes:
     """What the parcels of a batch change: on top of the register, or on top of other changes."""
 
     entries: dict[bytes, UUID] = field(default_factory=dict)
+    #: References of things that had an id before, and are opened only now.
+    appeared: list[bytes] = field(default_factory=list)
     claims: dict[bytes, UUID] = field(default_factory=dict)
     given_up: list[tuple[UUID, bytes]] = field(default_factory=list)
     #: References that a mention fact tells, and those that a profile's own record tells.
@@ -115,6 +117,7 @@ class Changes:
         """Add the changes of a parcel that was decided."""
         for index, inside in other.entries.items():
             self.entries.setdefault(index, inside)
+        self.appeared.extend(other.appeared)
         self.claims.update(other.claims)
         self.given_up.extend(other.given_up)
         self.mentioned |= other.mentioned
@@ -249,9 +252,11 @@ class Decision:
         """Find the one person whom these references mean, or make a new one; merge and reassign as the rules say."""
         found: dict[UUID, Somebody] = {}
         by_index: dict[bytes, Somebody] = {}
+        inside_of: dict[bytes, UUID] = {}
         for mention in mentions:
             inside = self._inside(mention.index)
             if inside is not None:
+                inside_of[mention.index] = inside
                 person = self._person(inside)
                 if not person.living:
                     raise RecordFenced("fenced", mention.path)
@@ -265,8 +270,9 @@ class Decision:
             elif other.id != primary.id:
                 if self._is_upstream(other):
                     if has_id:
+                        # Whoever has it may be somebody who was merged into the other: the way back starts there.
+                        self.changes.given_up.append((inside_of[mention.index], mention.index))
                         self.changes.claims[mention.index] = primary.id
-                        self.changes.given_up.append((other.id, mention.index))
                 elif other.id not in self.changes.merged:
                     self._merge(other, primary)
         if has_id and not self._is_upstream(primary):
@@ -539,6 +545,7 @@ class _Take:
             self._d.changes.entries[own.index] = thing.id
         else:
             thing = Something(begun.id, requester.id, True)
+            self._d.changes.appeared.append(own.index)
             if begun.owner != requester.id:
                 self._d.changes.moved[begun.id] = requester.id
         self._d.changes.things[thing.id] = thing

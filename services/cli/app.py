@@ -66,7 +66,7 @@ def sealdesk(context: typer.Context, data: options.Data = None) -> None:
 app.command("import")(importing.import_file)
 app.command("publish")(streaming.publish)
 app.command("consume")(streaming.consume_topic)
-app.add_typer(tenants.commands, name="tenant", no_args_is_help=False)
+app.add_typer(tenants.commands, name="tenant")
 app.add_typer(querying.commands, name="query")
 app.add_typer(shredding.commands, name="shred")
 app.add_typer(holding.commands, name="hold")

@@ -21,6 +21,8 @@ from rich.text import Text
 
 #: Columns of a table that goes into a file or a pipe, unless COLUMNS says otherwise.
 PIPE_COLUMNS = 200
+#: What stands around a cell, in characters.
+COLUMN_FRAME = 3
 #: Characters of a text that a table shows.
 CELL_CHARACTERS = 60
 
@@ -54,12 +56,32 @@ def tell(text: str) -> None:
     sys.stderr.write(f"sealdesk: {text}\n")
 
 
-def table(headings: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
-    """Write a table."""
-    made = Table(*headings, title=title, title_justify="left", box=SIMPLE_HEAD, show_header=any(headings))
-    for row in rows:
-        made.add_row(*(Text(shown(cell)) for cell in row))
-    screen().print(made)
+def table(
+    headings: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    title: str | None = None,
+    *,
+    spare: Sequence[str] = (),
+) -> None:
+    """Write a table; where it is too wide, without the columns that it can spare, the first of these first."""
+    console = screen()
+    cells = [[shown(cell) for cell in row] for row in rows]
+    widths = [max([len(heading), *(len(row[at]) for row in cells)]) for at, heading in enumerate(headings)]
+    kept = list(range(len(headings)))
+    for heading in spare:
+        if sum(widths[at] + COLUMN_FRAME for at in kept) <= console.width:
+            break
+        kept.remove(headings.index(heading))
+    made = Table(
+        *(headings[at] for at in kept),
+        title=title,
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        show_header=any(headings),
+    )
+    for row in cells:
+        made.add_row(*(Text(row[at]) for at in kept))
+    console.print(made)
 
 
 def screen() -> Console:

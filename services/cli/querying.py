@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date
 from itertools import islice
 from typing import Annotated, Any
@@ -92,7 +92,7 @@ def query_contacts(
             write_rows(rows)
             return
         headings = ("profile", "name", "email", "phone", "agent", "language", "state")
-        _show(headings, rows, limit, _contact_cells)
+        _show(headings, rows, limit, _contact_cells, spare=("language", "phone"))
 
 
 @commands.command("tickets")
@@ -158,7 +158,7 @@ def query_tickets(
             write_rows(rows)
             return
         headings = ("ticket", "opened", "status", "priority", "channel", "type", "group", "entries", "subject", "state")
-        _show(headings, rows, limit, _ticket_cells)
+        _show(headings, rows, limit, _ticket_cells, spare=("entries", "channel", "group", "type"))
 
 
 @commands.command("reports")
@@ -245,10 +245,17 @@ def _date(text: str | None, option: str) -> date | None:
         raise SettingsWrong(f"{option} is a day, written as 2024-12-31.") from None
 
 
-def _show(headings: tuple[str, ...], rows: Iterator[dict[str, Any]], limit: int | None, cells: Any) -> None:
+def _show(
+    headings: tuple[str, ...],
+    rows: Iterator[dict[str, Any]],
+    limit: int | None,
+    cells: Callable[[dict[str, Any]], tuple[object, ...]],
+    *,
+    spare: tuple[str, ...],
+) -> None:
     most = limit or TABLE_ROWS
     listed = list(islice(rows, most + 1))
-    table(headings, [cells(row) for row in listed[:most]])
+    table(headings, [cells(row) for row in listed[:most]], spare=spare)
     if len(listed) > most:
         last = listed[most - 1][headings[0]]
         tell(f"there are more; go on with --after {last}, or take all with --json")

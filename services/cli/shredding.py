@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -208,8 +207,6 @@ def _shred(asked: _Asked, tenant: str | None, data: Path | None) -> None:
             if not agrees("Shred? Nobody can undo it."):
                 tell("nothing was changed")
                 raise typer.Exit(1)
-            # What was shown is what was agreed to.
-            order = replace(order, expect=effect.facts if asked.expect is None else asked.expect)
         certificate = house.shredding.request(target, order)
     _hand_over(certificate, asked)
 

@@ -73,8 +73,19 @@ SELECT * FROM unnest(%(ids)b::uuid[], %(tenants)b::uuid[], %(key_ids)b::uuid[], 
 ON CONFLICT DO NOTHING;
 
 -- name: waiting_for
-SELECT quarantine_id, tenant, key_id, seal FROM quarantine
-WHERE tenant = %(tenant)s AND waits_for = ANY(%(indexes)b::bytea[]) ORDER BY at, quarantine_id LIMIT %(limit)s;
+SELECT quarantine_id, tenant, key_id, seal, arrived FROM quarantine
+WHERE tenant = %(tenant)s AND waits_for = ANY(%(indexes)b::bytea[]) AND arrived > %(after)s
+ORDER BY arrived LIMIT %(limit)s;
+
+-- name: waited_for
+SELECT DISTINCT tenant, waits_for FROM quarantine WHERE waits_for IS NOT NULL;
+
+-- name: wait_on!
+-- A record that waited was judged again and still cannot be taken.
+UPDATE quarantine SET code = given.code, path = given.path, waits_for = given.waits_for
+FROM unnest(%(ids)b::uuid[], %(codes)b::text[], %(paths)b::text[], %(waits_for)b::bytea[])
+     AS given (id, code, path, waits_for)
+WHERE quarantine.quarantine_id = given.id;
 
 -- name: leave_quarantine!
 DELETE FROM quarantine WHERE quarantine_id = ANY(%(ids)b::uuid[]);

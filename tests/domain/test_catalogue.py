@@ -41,7 +41,7 @@ def test_a_plan_has_a_way_for_every_field_and_for_each_only_one(type_: str) -> N
 
 def test_every_type_stands_under_its_own_name_and_says_what_it_is_about() -> None:
     for type_, plan in CATALOGUE.items():
-        assert plan.record.TYPE == type_
+        assert type_ == plan.record.TYPE
         assert plan.record.THING in {"contact", "agent", "ticket"}
         assert type_.startswith(f"sealdesk.{plan.record.THING}.")
         assert type_.endswith(".v1")
