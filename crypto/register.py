@@ -14,7 +14,7 @@ import hmac
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from importlib.resources import files
 from typing import Any
 from uuid import UUID
@@ -24,6 +24,7 @@ import aiosql
 from crypto.keystore import rows_of
 from crypto.references import canonical
 from crypto.tree import PAGE_ROWS, Owner, Tree
+from crypto.tree import SQL as TREE
 from crypto.wrapping import Key, context, unwrap, wrap
 from domain.errors import KeyLost
 from domain.ids import TenantId
@@ -47,6 +48,15 @@ class Known:
 def quarter(at: datetime) -> str:
     """Name the quarter of a time: the life of one fence key begins and ends with quarters."""
     return f"{at.year}-Q{(at.month + 2) // 3}"
+
+
+def expire_fences(tree: Tree, *, at: datetime, days: int) -> int:
+    """Let fences go whose quarter ended more than `days` ago, through the death of their key. Returns how many keys."""
+    oldest = quarter(at - timedelta(days=days))
+    keys = rows_of(tree.cursor, TREE.expired_fence_keys.sql, oldest=oldest)
+    for row in keys:
+        tree.cursor.execute(SQL.expire_fences.sql, {"tenant": row["tenant"], "periods": [row["period"]]})
+    return len(keys)
 
 
 class Register:

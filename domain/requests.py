@@ -12,12 +12,16 @@ from datetime import datetime
 from typing import ClassVar
 from uuid import UUID
 
-from domain.errors import ReferenceUnknown, ShredRefused
+from domain.errors import ShredRefused
 
 
 @dataclass(frozen=True)
 class HoldPlaced:
-    """Somebody forbade the shred of this person or thing. `words` is sealed: who and why."""
+    """Somebody forbade the shred of a person or thing. `words` is sealed: who and why.
+
+    A hold on a thing stands in the case of the thing and in that of its person: whoever shreds the person would take
+    the thing along. `target` is what the hold was placed on.
+    """
 
     TOPIC: ClassVar[str] = "sealdesk.case.hold_placed.v1"
     originator_id: UUID
@@ -25,6 +29,7 @@ class HoldPlaced:
     at: datetime
     hold: UUID
     tenant: UUID
+    target: UUID
     words: str = field(repr=False)
 
 
@@ -109,7 +114,7 @@ def evolve(case: Case, events: Iterable[CaseEvent]) -> Case:
     return case
 
 
-def place_hold(case: Case, *, hold: UUID, tenant: UUID, words: str, at: datetime) -> HoldPlaced:
+def place_hold(case: Case, *, hold: UUID, tenant: UUID, target: UUID, words: str, at: datetime) -> HoldPlaced:
     """Forbid the shred of what the case is about.
 
     Raises:
@@ -117,17 +122,13 @@ def place_hold(case: Case, *, hold: UUID, tenant: UUID, words: str, at: datetime
     """
     if case.approved is not None:
         raise ShredRefused("shredded", "a shred of this was begun already; a hold comes too late")
-    return HoldPlaced(case.id, case.version + 1, at, hold, tenant, words)
+    return HoldPlaced(case.id, case.version + 1, at, hold, tenant, target, words)
 
 
-def release_hold(case: Case, *, hold: UUID, words: str, at: datetime) -> HoldReleased:
-    """Lift a hold.
-
-    Raises:
-        ReferenceUnknown: there is no such hold.
-    """
+def release_hold(case: Case, *, hold: UUID, words: str, at: datetime) -> HoldReleased | None:
+    """Lift a hold; None where it does not stand any more."""
     if hold not in case.holds:
-        raise ReferenceUnknown("there is no such hold; list them with: sealdesk hold list")
+        return None
     return HoldReleased(case.id, case.version + 1, at, hold, words)
 
 

@@ -68,8 +68,13 @@ class Stop(Protocol):
 class Message(Protocol):
     """A record as kafka-python gives it."""
 
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes | None]]
+    @property
+    def value(self) -> bytes | None:
+        """Return what it holds."""
+
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes | None]]:
+        """Return what stands beside it, in order."""
 
 
 def consume(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from typing import Literal
 from uuid import UUID
@@ -20,7 +20,10 @@ Target = Literal["subject", "thing"]
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What one reference leads to. `group` is the person and everyone who was ever merged into that person."""
+    """What one reference leads to. `group` is the person and everyone who was ever merged into that person.
+
+    Of a thing, `person` is whose it is now.
+    """
 
     kind: Target
     id: UUID
@@ -29,7 +32,8 @@ class Found:
     group: tuple[SubjectId, ...] = ()
     profiles: tuple[ThingId, ...] = ()
     reference: Kind | None = None
-    things: tuple[ThingId, ...] = field(default=())
+    things: tuple[ThingId, ...] = ()
+    person: SubjectId | None = None
 
 
 def references_in(value: str) -> list[Reference]:
@@ -74,7 +78,8 @@ def inside(tree: Tree, id_: UUID, reference: Kind | None = None) -> Found:
     """Describe a person or a thing by its inside id."""
     rows = rows_of(tree.cursor, SQL.things_by_id.sql, thing_ids=[id_])
     if rows:
-        return Found("thing", id_, ThingId(id_), reference=reference)
+        owner = rows[0]["owner"]
+        return Found("thing", id_, ThingId(id_), reference=reference, person=tree.people([owner])[owner].root)
     people = tree.people([id_])
     if id_ not in people:
         raise ReferenceUnknown("nobody and nothing is known by this id")

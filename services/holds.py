@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -11,7 +11,7 @@ from crypto.keystore import KeyStore
 from crypto.roots import Roots
 from domain.errors import ReferenceUnknown
 from domain.ids import TenantId
-from domain.requests import place_hold, release_hold
+from domain.requests import HoldPlaced, place_hold, release_hold
 from services.desk_words import as_text, from_text, open_words, seal_words
 from services.finding import Found
 from services.privacy import Privacy
@@ -35,7 +35,10 @@ class Holds:
         hold = uuid4()
         words = as_text(seal_words(self._keys, self._roots, tenant, hold, actor=actor, why=why))
         at = self._clock()
-        self._privacy.decide([found.id], lambda case: place_hold(case, hold=hold, tenant=tenant, words=words, at=at))
+        cases = [found.id] if found.person is None else [found.id, found.person]
+        self._privacy.decide(
+            cases, lambda case: place_hold(case, hold=hold, tenant=tenant, target=found.id, words=words, at=at)
+        )
         return hold
 
     def release(self, tenant: TenantId, hold: UUID, *, actor: str, why: str) -> None:
@@ -44,22 +47,25 @@ class Holds:
         Raises:
             ReferenceUnknown: there is no such hold.
         """
-        placed = next((event for event in self._privacy.holds() if event.hold == hold and event.tenant == tenant), None)
-        if placed is None:
+        cases = [event.originator_id for event in self._standing(tenant) if event.hold == hold]
+        if not cases:
             raise ReferenceUnknown("there is no such hold; list them with: sealdesk hold list")
         words = as_text(seal_words(self._keys, self._roots, tenant, uuid4(), actor=actor, why=why))
         at = self._clock()
-        self._privacy.decide([placed.originator_id], lambda case: release_hold(case, hold=hold, words=words, at=at))
+        self._privacy.decide(cases, lambda case: release_hold(case, hold=hold, words=words, at=at))
+
+    def _standing(self, tenant: TenantId) -> Sequence[HoldPlaced]:
+        return [event for event in self._privacy.holds() if event.tenant == tenant]
 
     def list(self, tenant: TenantId) -> list[dict[str, Any]]:
         """List the holds that stand: id, what is held (inside id), since when, by whom and why."""
         return [
             {
                 "hold": str(event.hold),
-                "target": str(event.originator_id),
+                "target": str(event.target),
                 "since": event.at.isoformat(),
                 **open_words(self._keys, self._roots, tenant, event.hold, from_text(event.words)),
             }
-            for event in self._privacy.holds()
-            if event.tenant == tenant
+            for event in self._standing(tenant)
+            if event.originator_id == event.target
         ]

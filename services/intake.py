@@ -296,9 +296,17 @@ class Intake:
     @staticmethod
     def _issue(tree: Tree, batch: TenantBatch) -> None:
         changes, tenant = batch.changes, batch.tenant.id
+        if changes.upstream:
+            # With the register entries of their ids: another writer has to see at once that these are known upstream,
+            # lest an address that two contacts share should make one person of them.
+            tree.cursor.execute(trees.SQL.mark_upstream.sql, {"subject_ids": sorted(changes.upstream)})
         issued = tree.issue_subjects(
             tenant,
-            [(person.id, person.profile, False, False) for person in changes.people.values() if person.new],
+            [
+                (person.id, person.profile, person.id in changes.agents, person.id in changes.upstream)
+                for person in changes.people.values()
+                if person.new
+            ],
         )
         owners: dict[UUID, Owner] = {owner.id: owner for owner in issued}
         first_owner: dict[UUID, UUID] = {}
@@ -356,10 +364,8 @@ class Intake:
         changes = batch.changes
         changed = {*changes.merged, *changes.merged.values(), *changes.agents, *changes.upstream}
         named = {owner for fact in changes.facts for owner in fact.owners} | changes.named
-        people = [
-            *rows_of(cursor, trees.SQL.take_subjects.sql, subject_ids=sorted(changed)),
-            *rows_of(cursor, trees.SQL.hold_subjects.sql, subject_ids=sorted(named - changed)),
-        ]
+        taken = rows_of(cursor, trees.SQL.take_subjects.sql, subject_ids=sorted(changed))
+        people = [*taken, *rows_of(cursor, trees.SQL.hold_subjects.sql, subject_ids=sorted(named - changed))]
         touched = {fact.stream for fact in changes.facts}
         things = [
             *rows_of(cursor, trees.SQL.take_things.sql, thing_ids=sorted(changes.moved)),
@@ -367,6 +373,13 @@ class Intake:
         ]
         if not all(row["living"] for row in (*people, *things)):
             raise Disturbed("somebody or something was shredded meanwhile")
+        if batch.view is not None:
+            for row in taken:
+                person = batch.view.people.get(row["subject_id"])
+                if person is not None and person.id in changes.merged:
+                    gained = row["upstream"] and not person.upstream and person.id not in changes.upstream
+                    if row["merged"] or gained:
+                        raise Disturbed("somebody was merged, or became known upstream, meanwhile")
         decided_on = batch.view.things if batch.view is not None else {}
         for row in things:
             thing = decided_on.get(row["thing_id"])
@@ -439,7 +452,7 @@ class Intake:
         if changes.upstream:
             tree.cursor.execute(trees.SQL.mark_upstream.sql, {"subject_ids": sorted(changes.upstream)})
         for secondary, primary in changes.merged.items():
-            keeping.merge(tree, SubjectId(secondary), primary)
+            keeping.merge(tree, self._facts, SubjectId(secondary), primary)
         for thing in changes.moved:
             keeping.move(tree, self._facts, ThingId(thing))
         if changes.claims or changes.given_up or changes.mentioned:

@@ -6,14 +6,17 @@ These are facts first. Intake carries them out for its own batch, right after th
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
-from collections.abc import Iterator
-from uuid import UUID
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID, uuid4
 
 from psycopg import Cursor
 from psycopg.rows import DictRow
+from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
-from crypto.keystore import KeyStore, rows_of
+from crypto.keystore import Disturbed, KeyStore, rows_of
 from crypto.opening import open_leaves
 from crypto.register import Register
 from crypto.roots import Roots
@@ -23,11 +26,13 @@ from crypto.wrapping import Key
 from domain.catalogue import CATALOGUE
 from domain.errors import KeyLost, ReferenceMalformed
 from domain.fact import FactAtRest
-from domain.ids import SubjectId, ThingId
+from domain.ids import EventId, SubjectId, TenantId, ThingId
 from domain.personal import Kind, Reference
-from services.log import Facts
+from domain.subjects import SUBJECT_SHREDDED
+from services.log import Facts, SealedFact
 
 PAGE = 1_000
+DIGEST_BYTES = 16
 _MERGED = "sealdesk.contact.merged.v1"
 _MOVED = "sealdesk.ticket.updated.v1"
 
@@ -37,18 +42,45 @@ def advance(cursor: Cursor[DictRow], head: int, newest: int) -> None:
     cursor.execute(SQL.advance_kept_from.sql, {"head": head, "newest": newest})
 
 
-def merge(tree: Tree, secondary: SubjectId, primary: SubjectId) -> bool:
-    """Hang one person under another. Returns whether the primary was shredded, so that the secondary has to go too."""
+def merge(tree: Tree, facts: Facts, secondary: SubjectId, primary: SubjectId) -> None:
+    """Hang one person under another. If the primary was shredded meanwhile, the secondary goes the same way, at once."""
     people = tree.people([secondary, primary])
     if secondary not in people or primary not in people:
         raise KeyLost("a merged person is missing")
     below, above = people[people[secondary].root], people[people[primary].root]
     if below.root == above.root or not below.living:
-        return False
-    if not above.living:
-        return True
-    tree.merge(below, above)
-    return False
+        return
+    if above.living:
+        tree.merge(below, above)
+    else:
+        _follow(tree, facts, below, above)
+
+
+def _follow(tree: Tree, facts: Facts, below: Person, above: Person) -> None:
+    """Shred a person under the ledger line that ended the one he was merged into.
+
+    Only a crash between the append of a merge and its key work can leave this to do. The line and the merge on the log
+    together say that both are gone, so that a restore carries it out again.
+    """
+    shred = rows_of(tree.cursor, SQL.shred_of_target.sql, target=above.subject_id)[0]
+    group = rows_of(tree.cursor, SQL.everyone_merged.sql, subject_id=below.subject_id)
+    ids = [row["subject_id"] for row in group]
+    rows_of(tree.cursor, SQL.take_subjects.sql, subject_ids=ids)
+    things = [row["thing_id"] for row in rows_of(tree.cursor, SQL.things_of_owners.sql, owners=ids)]
+    tree.destroy_subjects([row for row in group if row["line"] is None], shred["line"])
+    Register(tree, below.tenant).fence([*ids, *things], shred["destroyed_at"])
+    tree.cursor.execute(SQL.sweep_leaves.sql, {"owners": ids, "limit": None})
+    tree.cursor.execute(SQL.join_shred.sql, {"shred_id": shred["shred_id"], "joining": ids})
+    facts.append([shredded_fact(shred, below.profile, ids)])
+
+
+def shredded_fact(shred: DictRow, profile: ThingId, ids: Sequence[UUID]) -> SealedFact:
+    """Write the fact that people were shredded. Its digest is made of the ids of shred and profile: it is stored once."""
+    digest = hashlib.sha256(shred["shred_id"].bytes + profile.bytes).digest()[:DIGEST_BYTES]
+    clear = {"ground": shred["ground"], "line": shred["line"], "subjects": [id_.hex for id_ in ids]}
+    at: datetime = shred["destroyed_at"]
+    tenant = TenantId(shred["tenant"])
+    return SealedFact(profile, tenant, EventId(uuid4()), SUBJECT_SHREDDED, digest, 0, at, clear, (), None)
 
 
 def move(tree: Tree, facts: Facts, thing: ThingId) -> None:
@@ -94,13 +126,9 @@ def _gain(tree: Tree, leaf: DictRow, people: dict[UUID, Person], requester: UUID
         leaf.update(fresh[0])
 
 
-def catch_up(keys: KeyStore, roots: Roots, facts: Facts) -> list[tuple[SubjectId, SubjectId]]:
-    """Carry out whatever a crash left, up to the head of the log.
-
-    Returns the pairs (secondary, primary) of merges whose primary was shredded before the merge was carried out: the
-    secondary has to be shredded as well.
-    """
-    orphans: list[tuple[SubjectId, SubjectId]] = []
+@retry(retry=retry_if_exception_type(Disturbed), stop=stop_after_attempt(20), wait=wait_random(0, 0.1), reraise=True)
+def catch_up(keys: KeyStore, roots: Roots, facts: Facts) -> None:
+    """Carry out whatever a crash left, up to the head of the log."""
     while True:
         head = facts.head()
         with keys.transaction() as cursor:
@@ -108,19 +136,18 @@ def catch_up(keys: KeyStore, roots: Roots, facts: Facts) -> list[tuple[SubjectId
             page = facts.page_for_keeping(after, PAGE)
             tree = Tree(cursor, roots)
             for fact in page:
-                orphans.extend(_keep(tree, facts, fact))
+                _keep(tree, facts, fact)
             full = len(page) == PAGE
             cursor.execute(SQL.advance_kept.sql, {"position": page[-1].position if full else head})
         if not full:
-            return orphans
+            return
 
 
-def _keep(tree: Tree, facts: Facts, fact: FactAtRest) -> Iterator[tuple[SubjectId, SubjectId]]:
+def _keep(tree: Tree, facts: Facts, fact: FactAtRest) -> None:
     if fact.type == _MERGED:
         primary = SubjectId(UUID(fact.clear["person"]))
         for secondary in (SubjectId(UUID(text)) for text in fact.clear["secondary"]):
-            if merge(tree, secondary, primary):
-                yield secondary, primary
+            merge(tree, facts, secondary, primary)
     elif fact.type == _MOVED and fact.clear.get("requester"):
         move(tree, facts, fact.stream)
     if fact.clear.get("responder"):
@@ -144,14 +171,16 @@ def _claim(tree: Tree, fact: FactAtRest, person: SubjectId) -> None:
     personal = open_seal(fact.seal, key, tenant=fact.tenant, stream=fact.stream, event_id=fact.event_id, type=fact.type)
     register = Register(tree, fact.tenant)
     indexes: list[bytes] = []
+    ids: list[bytes] = []
     for name, mark in CATALOGUE[fact.type].names:
         value = personal.get(name)
-        if mark.role == "self" and mark.kind is not Kind.PERSON and value is not None:
+        if mark.role == "self" and value is not None:
             for item in value if isinstance(value, list) else (value,):
                 try:
-                    indexes.append(register.index(Reference(mark.kind, str(item))))
+                    index = register.index(Reference(mark.kind, str(item)))
                 except ReferenceMalformed:
                     continue
+                (ids if mark.kind is Kind.PERSON else indexes).append(index)
     known = register.look_up(indexes)
     inside = {index: entry.inside for index, entry in known.items() if entry.inside is not None}
     people = tree.people([person, *inside.values()])
@@ -161,4 +190,4 @@ def _claim(tree: Tree, fact: FactAtRest, person: SubjectId) -> None:
         claimed = [index for index, other in others.items() if people[other.root].upstream]
         register.give_up([(inside[index], index) for index in claimed])
         register.enter([(index, mine) for index in claimed])
-    register.told(indexes)
+    register.told([*indexes, *ids])

@@ -275,9 +275,9 @@ class Facts(Application[UUID]):
         """Read all facts of one thing, in order of position."""
         return self._read(STATEMENTS.stream.sql, {"stream": thing})
 
-    def of_owners(self, owners: Sequence[UUID], after: int, limit: int) -> list[FactAtRest]:
-        """Read up to `limit` facts behind a position that have one of these owners."""
-        return self._read(STATEMENTS.of_owners.sql, {"owners": list(owners), "after": after, "limit": limit})
+    def streams(self, things: Sequence[UUID]) -> list[FactAtRest]:
+        """Read all facts of some things, in order of position."""
+        return self._read(STATEMENTS.streams.sql, {"things": list(things)})
 
     def stored_already(self, digests: Sequence[bytes]) -> set[bytes]:
         """Tell which of these record digests stand on the log."""
@@ -291,6 +291,13 @@ class Facts(Application[UUID]):
             return set()
         with self.cursor() as cursor:
             return {row["thing"] for row in cursor.execute(STATEMENTS.without_facts.sql, {"things": list(things)})}
+
+    def issue_seen(self) -> int:
+        """Read the highest issue number of the key database that an append has stored."""
+        with self.cursor() as cursor:
+            row = cursor.execute(STATEMENTS.issue_seen.sql).fetchone()
+        assert row is not None
+        return int(row["issue"])
 
     def stored_positions(self, topic_id: UUID) -> dict[int, int]:
         """Read how far the partitions of a topic are stored: the next offset of each."""

@@ -41,11 +41,9 @@ class Privacy(Application[UUID]):
         return LogFactory(env, self._datastore)
 
     def construct_recorder(self) -> ApplicationRecorder:
-        """Use the stock recorder, with one advisory lock in place of the table lock."""
+        """Use the stock recorder, with an advisory lock for the table lock; `services.schema` made its table."""
         with translated():
-            recorder = LockedRecorder(self._datastore, events_table_name="privacy_events")
-            recorder.create_table()
-        return recorder
+            return LockedRecorder(self._datastore, events_table_name="privacy_events")
 
     def case(self, id_: UUID) -> Case:
         """Read the case of a person or thing; an empty one when nothing was ever asked."""
@@ -73,14 +71,14 @@ class Privacy(Application[UUID]):
         return events
 
     def holds(self) -> list[HoldPlaced]:
-        """List the holds that stand, oldest first."""
-        standing: dict[UUID, HoldPlaced] = {}
+        """List the holds that stand, oldest first; one that stands in two cases is listed for each."""
+        standing: dict[tuple[UUID, UUID], HoldPlaced] = {}
         for event in self._all():
             match event:
                 case HoldPlaced():
-                    standing[event.hold] = event
+                    standing[event.hold, event.originator_id] = event
                 case HoldReleased():
-                    standing.pop(event.hold, None)
+                    standing.pop((event.hold, event.originator_id), None)
                 case _:
                     pass
         return list(standing.values())

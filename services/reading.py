@@ -37,6 +37,7 @@ PAGE_ROWS = 500
 
 Row = TypeVar("Row")
 Personal = Mapping[str, bytes | None]
+Content = Mapping[str, Any] | str
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +110,18 @@ class Reading:
         self, tenant: TenantId, what: str, seals: Sequence[tuple[ThingId, bytes]], reveal: Reveal | None
     ) -> Opened:
         if reveal is None:
-            return Opened(tenant, None)
+            return Opened(None)
         things = list(dict.fromkeys(thing for thing, _ in seals))
         self.leave_access_line(tenant, what, things, reveal)
         places = [(thing, header_of(seal).key_id) for thing, seal in seals]
         with self._keys.transaction() as cursor:
-            return Opened(tenant, open_leaves(Tree(cursor, self._roots), tenant, places))
+            found = open_leaves(Tree(cursor, self._roots), tenant, places)
+        # All of the page is opened here, so that its keys are gone before the first row is shown.
+        contents = {
+            place: _content(tenant, place[0], seal, found[place])
+            for place, (_, seal) in zip(places, seals, strict=True)
+        }
+        return Opened(contents)
 
     def leave_access_line(self, tenant: TenantId, what: str, things: Sequence[UUID], reveal: Reveal) -> None:
         """Write who is about to see which things, and why. Who and why are sealed under the desk."""
@@ -135,12 +142,13 @@ class Reading:
 
 
 class Opened:
-    """The keys of one page, or none when nothing is revealed."""
+    """The personal fields of one page, by the place of their seal; or none when nothing is revealed."""
 
-    def __init__(self, tenant: TenantId, keys: Mapping[tuple[ThingId, KeyId], Found] | None) -> None:
-        self._tenant = tenant
-        self._keys = keys
-        self._cache: dict[int, Mapping[str, Any]] = {}
+    def __init__(self, contents: Mapping[tuple[ThingId, KeyId], Content] | None) -> None:
+        self._contents = contents
+
+    def __repr__(self) -> str:
+        return "Opened()"
 
     def fields(self, thing: ThingId, personal: Personal) -> dict[str, Any]:
         """Show each personal field of a row; the original of a word stands beside the word that counts."""
@@ -152,32 +160,33 @@ class Opened:
     def _field(self, thing: ThingId, name: str, seal: bytes | None) -> Any:
         if seal is None:
             return {"shredded": True}
-        if self._keys is None:
+        if self._contents is None:
             return {"sealed": True}
-        if id(seal) not in self._cache:
-            self._cache[id(seal)] = self._content(thing, name, seal)
-        shown = self._cache[id(seal)]
-        return shown[name] if name in shown else dict(shown)
+        content = self._contents[thing, header_of(seal).key_id]
+        if isinstance(content, str):
+            return {content: True}
+        # A field that the seal does not hold was never in it: somebody has changed the row.
+        return content.get(name, {"broken": True})
 
-    def _content(self, thing: ThingId, name: str, seal: bytes) -> Mapping[str, Any]:
-        assert self._keys is not None
-        header = header_of(seal)
-        key = self._keys[thing, header.key_id]
-        if key is SHREDDED:
-            return {"shredded": True}
-        if isinstance(key, KeyLost):
-            return {"lost": True}
-        if not isinstance(key, Key):
-            return {"broken": True}
-        try:
-            content = open_seal(seal, key, tenant=self._tenant, stream=thing, fields=(name,))
-        except SealBroken:
-            return {"broken": True}
-        texts = CATALOGUE[header.type].texts if header.type in CATALOGUE else frozenset()
-        return {
-            field: "".join(value) if field in texts and isinstance(value, list) else value
-            for field, value in content.items()
-        }
+
+def _content(tenant: TenantId, thing: ThingId, seal: bytes, key: Found) -> Content:
+    """Open one seal where it stands: its fields, or the word for what became of it."""
+    if key is SHREDDED:
+        return "shredded"
+    if isinstance(key, KeyLost):
+        return "lost"
+    if not isinstance(key, Key):
+        return "broken"
+    try:
+        content = open_seal(seal, key, tenant=tenant, stream=thing)
+    except SealBroken:
+        return "broken"
+    type_ = header_of(seal).type
+    texts = CATALOGUE[type_].texts if type_ in CATALOGUE else frozenset()
+    return {
+        field: "".join(value) if field in texts and isinstance(value, list) else value
+        for field, value in content.items()
+    }
 
 
 _PROFILE_COLUMNS = (

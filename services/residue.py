@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 from uuid import UUID
@@ -17,6 +17,7 @@ from crypto.roots import Roots
 from crypto.sealing import header_of
 from crypto.tree import SQL, Tree
 from crypto.wrapping import Key
+from domain.fact import FactAtRest
 from domain.ids import TenantId
 from services.log import Facts
 
@@ -28,6 +29,8 @@ MODELS = ("contacts", "tickets", "erasures")
 #: What a search of the live databases cannot see; every certificate says so.
 NOT_SEARCHED = ("backups", "database files and write-ahead logs", "broker topics", "process logs", "quarantine")
 PAGE = 5_000
+#: Streams whose facts are read with one query.
+STREAMS = 500
 
 
 class Residue:
@@ -39,10 +42,13 @@ class Residue:
         self._roots = roots
 
     def of_shred(self, row: DictRow) -> dict[str, int]:
-        """Count what is left of one shred, by place."""
-        is_thing = row["kind"] == "thing"
-        ids = [] if is_thing else list(row["targets"])
-        things = [row["target"]] if is_thing else []
+        """Count what is left of one shred, by place: keys, ways of the register, seals on the log, read models."""
+        ids, things = _targets(row)
+        streams = self._streams(ids, things)
+        return self._of_tables(row) | {"log": self._opens_in_streams(TenantId(row["tenant"]), set(ids), streams)}
+
+    def _of_tables(self, row: DictRow) -> dict[str, int]:
+        ids, things = _targets(row)
         found: dict[str, int] = {}
         with self._keys.transaction() as cursor:
             found["keys"] = rows_of(cursor, SQL.residue_of_keys.sql, ids=ids, things=things)[0]["found"]
@@ -55,31 +61,51 @@ class Residue:
         return found
 
     def of_all(self, tenant: TenantId) -> dict[str, int]:
-        """Count what is left of every shred of a tenant, by place, and try to open each of their seals on the log."""
+        """Count what is left of every shred of a tenant, by place. The log is read once, whole."""
         found: Counter[str] = Counter({"keys": 0, "register": 0, "log": 0})
         found.update({f"read model {model}": 0 for model in MODELS})
         with self._keys.transaction() as cursor:
             shreds = rows_of(cursor, SQL.finished_shreds.sql, tenant=tenant)
         gone: set[UUID] = set()
         for row in shreds:
-            found.update(self.of_shred(row))
+            found.update(self._of_tables(row))
             gone.update([row["target"], *row["targets"]])
-        found["log"] += self._opens_on_log(tenant, gone) if gone else 0
+        after = 0
+        while gone and (page := self._facts.page(after, PAGE)):
+            after = page[-1].position
+            found["log"] += self._opens(tenant, gone, page)
         return dict(found)
 
-    def _opens_on_log(self, tenant: TenantId, gone: set[UUID]) -> int:
-        opened, after = 0, 0
-        while page := self._facts.page(after, PAGE):
-            after = page[-1].position
-            places = [
-                (fact.stream, header_of(fact.seal).key_id)
-                for fact in page
-                if fact.seal is not None
-                and fact.tenant == tenant
-                and (fact.stream in gone or not gone.isdisjoint(fact.owners))
-            ]
-            if places:
-                with self._keys.transaction() as cursor:
-                    found: Mapping[Any, Any] = open_leaves(Tree(cursor, self._roots), tenant, places)
-                opened += sum(isinstance(key, Key) for key in found.values())
+    def _streams(self, ids: Sequence[UUID], things: Sequence[UUID]) -> list[UUID]:
+        """List the streams that hold a fact of these people, or are these things."""
+        if not ids:
+            return list(things)
+        with self._keys.transaction() as cursor:
+            return [row["thing_id"] for row in rows_of(cursor, SQL.streams_of_owners.sql, owners=list(ids))]
+
+    def _opens_in_streams(self, tenant: TenantId, ids: set[UUID], streams: Sequence[UUID]) -> int:
+        opened = 0
+        for start in range(0, len(streams), STREAMS):
+            some = streams[start : start + STREAMS]
+            opened += self._opens(tenant, ids or set(some), self._facts.streams(some))
         return opened
+
+    def _opens(self, tenant: TenantId, gone: set[UUID], facts: Sequence[FactAtRest]) -> int:
+        """Count the seals of shredded people and things that can still be opened; there should be none."""
+        places = [
+            (fact.stream, header_of(fact.seal).key_id)
+            for fact in facts
+            if fact.seal is not None
+            and fact.tenant == tenant
+            and (fact.stream in gone or not gone.isdisjoint(fact.owners))
+        ]
+        if not places:
+            return 0
+        with self._keys.transaction() as cursor:
+            found: Mapping[Any, Any] = open_leaves(Tree(cursor, self._roots), tenant, places)
+        return sum(isinstance(key, Key) for key in found.values())
+
+
+def _targets(row: DictRow) -> tuple[list[UUID], list[UUID]]:
+    """Split the targets of a shred into people and things."""
+    return ([], [row["target"]]) if row["kind"] == "thing" else (list(row["targets"]), [])

@@ -34,7 +34,7 @@ from domain.errors import LedgerBroken, NobodyCanAct, ReferenceUnknown, ShredRef
 from domain.ids import EventId, TenantId, ThingId
 from domain.personal import Reference
 from domain.requests import ShredWasRefused, abandon_shred, approve_shred, refuse_shred
-from domain.subjects import CONTENT_SHREDDED, SUBJECT_SHREDDED
+from domain.subjects import CONTENT_SHREDDED
 from services import finding, keeping
 from services.desk_words import as_text, seal_words
 from services.finding import Found
@@ -48,6 +48,7 @@ REQUEST_SECONDS = 30
 #: Keys or references swept in one transaction, so that nobody waits long for their locks.
 SLICE = 5_000
 SALT_BYTES = 32
+_HELD = "a hold stands in the way; list them with: sealdesk hold list"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,7 @@ class Shredding:
         residue: Residue,
         living: Living,
         project: Callable[[], object],
+        access_line: Callable[[TenantId, Sequence[UUID], str], object],
         *,
         brake: int,
         clock: Callable[[], datetime],
@@ -121,6 +123,7 @@ class Shredding:
         self._residue = residue
         self._living = living
         self._project = project
+        self._access_line = access_line
         self._brake = brake
         self._clock = clock
 
@@ -190,7 +193,7 @@ class Shredding:
         Raises:
             ShredRefused: a hold or the brake stands in the way; the refusal is recorded.
         """
-        self._mend()
+        self.mend()
         found = self._again(found)
         shred = uuid4()
         words = as_text(
@@ -200,17 +203,24 @@ class Shredding:
                 order.tenant,
                 shred,
                 actor=order.actor,
-                request=order.request,
+                request=order.request or str(shred),
                 note=order.note,
             )
         )
+        self._check_count(found, order, words)
         with self._keys.alone(str(shred)):
-            return self._approved(found, order, shred, words)
+            # The row comes before the approval, so that a crash between the two leaves something to abandon.
+            self._intend(found, order, shred)
+            try:
+                self._approve(found, order, shred, words)
+            except ShredRefused:
+                with self._keys.transaction() as cursor:
+                    self._step(cursor, shred, "abandoned")
+                raise
+            values = self._values(found, order, shred) if order.living else ()
+            return self._carry_out(shred, values, search_living=order.living)
 
-    def _approved(self, found: Found, order: Order, shred: UUID, words: str) -> dict[str, Any]:
-        """Go on under the lock of this shred, by which others see that it is not a crash's remains."""
-        self._approve(found, order, shred, words)
-        values = self._values(found, order) if order.living or found.kind == "subject" else ()
+    def _intend(self, found: Found, order: Order, shred: UUID) -> None:
         with self._keys.transaction() as cursor:
             cursor.execute(
                 SQL.insert_shred.sql,
@@ -225,37 +235,51 @@ class Shredding:
                     "begun_at": self._clock(),
                 },
             )
-        return self._carry_out(shred, values, search_living=order.living)
 
     def _again(self, found: Found) -> Found:
         """Look the target up once more: whoever was merged into it meanwhile goes along."""
         with self._keys.transaction() as cursor:
             return finding.inside(Tree(cursor, self._roots), found.id)
 
+    def _check_count(self, found: Found, order: Order, words: str) -> None:
+        """Let the brake stop what is larger than usual, or other than the asker expects."""
+        facts = self.effect(found).facts
+        if order.expect == facts or (order.expect is None and facts <= self._brake):
+            return
+        self._refuse(found, order, "brake", words)
+        raise ShredRefused(
+            "brake",
+            f"this would take {facts} facts"
+            + (f", not {order.expect}" if order.expect is not None else f", more than {self._brake}")
+            + f"; look at --dry-run, and then say --expect {facts}",
+        )
+
     def _approve(self, found: Found, order: Order, shred: UUID, words: str) -> None:
+        """Let a hold on the person, on anybody merged in, or on one of the person's things stop the shred."""
         ids: list[UUID] = [*found.group] or [found.id]
-        effect = self.effect(found)
-        if effect.facts > self._brake and order.expect != effect.facts:
-            self._privacy.decide(
-                [found.id],
-                lambda case: refuse_shred(case, code="brake", ground=order.ground, words=words, at=self._clock()),
-            )
-            raise ShredRefused(
-                "brake",
-                f"this would take {effect.facts} facts, more than {self._brake}; look at --dry-run, and then say "
-                f"--expect {effect.facts}",
-            )
+        taken = {*ids, *found.things}
+        if any(hold.originator_id in taken for hold in self._privacy.holds()):
+            self._refuse(found, order, "held", words)
+            raise ShredRefused("held", _HELD)
         events = self._privacy.decide(
             ids,
             lambda case: approve_shred(case, shred=shred, ground=order.ground, words=words, at=self._clock()),
         )
         if any(isinstance(event, ShredWasRefused) for event in events):
-            for id_ in ids:
-                self._privacy.decide([id_], lambda case: abandon_shred(case, shred=shred, at=self._clock()))
-            raise ShredRefused("held", "a hold stands in the way; list them with: sealdesk hold list")
+            self._privacy.decide(ids, lambda case: abandon_shred(case, shred=shred, at=self._clock()))
+            raise ShredRefused("held", _HELD)
 
-    def _values(self, found: Found, order: Order) -> tuple[str, ...]:
-        """Read what the person is called, before nobody can: names, addresses, numbers, signature."""
+    def _refuse(self, found: Found, order: Order, code: str, words: str) -> None:
+        self._privacy.decide(
+            [found.id], lambda case: refuse_shred(case, code=code, ground=order.ground, words=words, at=self._clock())
+        )
+
+    def _values(self, found: Found, order: Order, shred: UUID) -> tuple[str, ...]:
+        """Read what the person is called, before nobody can: names, addresses, numbers, signature.
+
+        Reading all living seals of a tenant for these is a reveal, though nobody sees it; it leaves an access line.
+        """
+        self._access_line(order.tenant, [shred], order.actor)
         return values_of(self._facts, self._keys, self._roots, order.tenant, found.profiles)
 
     # -- carrying out -------------------------------------------------------------------------------------------
@@ -271,28 +295,24 @@ class Shredding:
                     self._carry_out(row["shred_id"], (), search_living=False, resumed=True)
         return len(rows)
 
-    def _mend(self) -> None:
-        """Carry out what facts of upstream called for; whoever was merged into a shredded person is shredded too."""
-        for secondary, primary in keeping.catch_up(self._keys, self._roots, self._facts):
-            with self._keys.transaction() as cursor:
-                former = rows_of(cursor, SQL.shred_of_target.sql, target=primary)
-                found = finding.inside(Tree(cursor, self._roots), secondary)
-            if former and former[0]["tenant"]:
-                order = Order(TenantId(former[0]["tenant"]), former[0]["ground"], "sealdesk", note="merged")
-                self.request(found, order)
+    def mend(self) -> None:
+        """Carry out the key work that facts of upstream called for and that a crash left."""
+        keeping.catch_up(self._keys, self._roots, self._facts)
 
     def _carry_out(
         self, shred: UUID, values: Sequence[str], *, search_living: bool, resumed: bool = False
     ) -> dict[str, Any]:
         line = self._destroy(shred, may_begin=not resumed)
         if line is None:
+            if not resumed:
+                raise ShredRefused("held", _HELD)
             return {}
         with self._keys.transaction() as cursor:
             row = rows_of(cursor, SQL.shred_by_id.sql, shred_id=shred)[0]
         self._tell(row, line)
         self._project()
         self._sweep(row)
-        keeping.catch_up(self._keys, self._roots, self._facts)
+        self.mend()
         return self._certify(row, line, values, search_living)
 
     def _destroy(self, shred: UUID, *, may_begin: bool) -> Line | None:
@@ -318,6 +338,10 @@ class Shredding:
             else:
                 people = self._take_group(cursor, row["target"])
                 targets = [person["subject_id"] for person in people]
+            if line is None and any(self._privacy.case(id_).holds for id_ in {*targets} - {*row["targets"]}):
+                # Somebody who joined since the approval is held, and would go along.
+                self._abandon(cursor, row)
+                return None
             counts = self._effect(tree, finding.inside(tree, row["target"])).as_dict()
             if line is None:
                 line = self._write_line(cursor, register, row, targets, at)
@@ -389,24 +413,22 @@ class Shredding:
         )
 
     def _tell(self, row: DictRow, line: Line) -> None:
-        """Append the fact of the shred. Its digest is the shred's id, so it is stored once."""
-        clear: dict[str, Any] = {"ground": row["ground"], "line": line.number}
+        """Append the fact of the shred. Its digest says which shred it is, so it is stored once."""
         if row["kind"] == "subject":
-            clear["subjects"] = [target.hex for target in row["targets"]]
+            fact = keeping.shredded_fact(row, ThingId(row["profile"]), row["targets"])
         else:
-            clear["thing"] = row["target"].hex
-        fact = SealedFact(
-            ThingId(row["profile"]),
-            TenantId(row["tenant"]),
-            EventId(uuid4()),
-            SUBJECT_SHREDDED if row["kind"] == "subject" else CONTENT_SHREDDED,
-            row["shred_id"].bytes,
-            0,
-            line.at,
-            clear,
-            (),
-            None,
-        )
+            fact = SealedFact(
+                ThingId(row["profile"]),
+                TenantId(row["tenant"]),
+                EventId(uuid4()),
+                CONTENT_SHREDDED,
+                row["shred_id"].bytes,
+                0,
+                line.at,
+                {"ground": row["ground"], "line": line.number, "thing": row["target"].hex},
+                (),
+                None,
+            )
         self._facts.append([fact])
         with self._keys.transaction() as cursor:
             current = rows_of(cursor, SQL.shred_by_id.sql, shred_id=row["shred_id"])[0]

@@ -12,8 +12,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from crypto import certificates
 from crypto.keystore import KeyStore
 from crypto.ledger import FileLedger, Ledger
+from crypto.register import expire_fences
 from crypto.roots import FileRoots, Roots
-from services import schema
+from crypto.tree import Tree
+from services import gate, schema
 from services.embedded import Endpoints, serving
 from services.holds import Holds
 from services.intake import Intake
@@ -21,7 +23,7 @@ from services.living import Living
 from services.log import Facts, LogDatastore
 from services.privacy import Privacy
 from services.projecting import Projecting
-from services.reading import Reading
+from services.reading import Reading, Reveal
 from services.residue import Residue
 from services.settings import Settings
 from services.shredding import Shredding
@@ -69,7 +71,11 @@ def house(settings: Settings, endpoints: Endpoints) -> Iterator[House]:
     projecting = Projecting(facts)
     residue = Residue(facts, keys, roots)
     living = Living(facts, keys, roots)
+    reading = Reading(facts, keys, roots, now)
     try:
+        gate.check(facts, keys, ledger)
+        with keys.transaction() as cursor:
+            expire_fences(Tree(cursor, roots), at=now(), days=settings.fence_days)
         privacy = Privacy(datastore)
         yield House(
             settings=settings,
@@ -82,7 +88,7 @@ def house(settings: Settings, endpoints: Endpoints) -> Iterator[House]:
             tenants=tenants,
             intake=Intake(facts, keys, roots, tenants),
             projecting=projecting,
-            reading=Reading(facts, keys, roots, now),
+            reading=reading,
             residue=residue,
             living=living,
             privacy=privacy,
@@ -97,6 +103,7 @@ def house(settings: Settings, endpoints: Endpoints) -> Iterator[House]:
                 residue,
                 living,
                 projecting.catch_up,
+                lambda tenant, ids, actor: reading.leave_access_line(tenant, "living", ids, Reveal(actor, "shred")),
                 brake=settings.brake,
                 clock=now,
             ),

@@ -99,7 +99,8 @@ SELECT thing_id, line IS NULL AS living, owner FROM things
 WHERE thing_id = ANY(%(thing_ids)b::uuid[]) ORDER BY thing_id FOR SHARE;
 
 -- name: take_subjects
-SELECT subject_id, line IS NULL AS living, parent FROM subjects
+SELECT subject_id, line IS NULL AS living, parent, upstream,
+       EXISTS (SELECT 1 FROM subjects AS above WHERE above.subject_id = subjects.parent) AS merged FROM subjects
 WHERE subject_id = ANY(%(subject_ids)b::uuid[]) ORDER BY subject_id FOR UPDATE;
 
 -- name: take_things
@@ -190,7 +191,11 @@ SELECT * FROM shreds WHERE shred_id = %(shred_id)s FOR UPDATE;
 SELECT * FROM shreds WHERE step NOT IN ('finished', 'abandoned') ORDER BY begun_at, shred_id;
 
 -- name: shred_of_target
-SELECT * FROM shreds WHERE targets @> ARRAY[%(target)s]::uuid[] AND step = 'finished' ORDER BY begun_at LIMIT 1;
+SELECT * FROM shreds WHERE targets @> ARRAY[%(target)s]::uuid[] AND line IS NOT NULL ORDER BY line LIMIT 1;
+
+-- name: join_shred!
+-- Somebody who was merged into a shredded person goes with that shred.
+UPDATE shreds SET targets = targets || %(joining)s::uuid[] WHERE shred_id = %(shred_id)s;
 
 -- name: finished_shreds
 SELECT * FROM shreds WHERE step NOT IN ('intended', 'abandoned') AND tenant = %(tenant)s ORDER BY line;
@@ -256,3 +261,16 @@ SELECT (SELECT count(*) FROM subjects WHERE subject_id = ANY(%(ids)b::uuid[]) AN
 SELECT count(*) AS found FROM register_backs
 WHERE owner = ANY(%(ids)b::uuid[]) OR owner = ANY(%(things)b::uuid[])
    OR owner IN (SELECT thing_id FROM things WHERE owner = ANY(%(ids)b::uuid[]));
+
+-- name: expired_fence_keys
+-- Fence keys of a tenant whose quarter is long over; with the key, its fences are past recognising.
+DELETE FROM wrapping_keys WHERE kind = 'fence' AND period < %(oldest)s RETURNING tenant, period;
+
+-- name: unknown_lines
+-- Which of these ledger lines the key database has never carried out.
+SELECT given.shred FROM unnest(%(shreds)b::uuid[]) AS given (shred)
+WHERE NOT EXISTS (SELECT 1 FROM shreds WHERE shreds.shred_id = given.shred);
+
+-- name: streams_of_owners
+SELECT DISTINCT thing_id FROM leaves
+WHERE owner = ANY(%(owners)b::uuid[]) OR co_owners && %(owners)b::uuid[] ORDER BY thing_id;

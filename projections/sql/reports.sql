@@ -77,7 +77,7 @@ WITH counted AS (
         VALUES
             ('total', ''), ('opened_on', t.opened_on::text), ('status', t.status), ('priority', t.priority),
             ('channel', t.channel), ('type', t.type), ('group', t."group"), ('product', t.product),
-            ('agent', replace(t.agent::text, '-', ''))
+            ('agent', t.agent::text)
     ) AS d (dimension, value)
     WHERE t.tenant = %(tenant)s
 ),

@@ -23,5 +23,5 @@ def entered(data: Path | None, *, kafka: bool = False) -> Iterator[House]:
 
 def settle(house: House) -> None:
     """After an intake: carry out the key work that its facts call for, and bring every read model to the head."""
-    house.shredding._mend()
+    house.shredding.mend()
     house.projecting.catch_up()

@@ -27,6 +27,20 @@ CREATE INDEX facts_events_for_keeping ON facts_events (notification_id)
                     'sealdesk.contact.mentioned.v1', 'sealdesk.agent.created.v1', 'sealdesk.agent.updated.v1',
                     'sealdesk.ticket.updated.v1', 'sealdesk.ticket.opened.v1');
 
+-- The next type and table are the library's own, as its recorder would create them.
+CREATE TYPE stored_event_uuid AS (originator_id uuid, originator_version bigint, topic text, state bytea);
+
+CREATE TABLE privacy_events (
+    originator_id uuid NOT NULL,
+    originator_version bigint NOT NULL,
+    topic text,
+    state bytea,
+    notification_id bigserial,
+    PRIMARY KEY (originator_id, originator_version)
+);
+COMMENT ON TABLE privacy_events IS 'A row is an event of a case: a hold, its end, or what became of a request to shred. Words are sealed under the desk.';
+CREATE UNIQUE INDEX privacy_events_notification_id_idx ON privacy_events (notification_id);
+
 CREATE TABLE positions (
     topic_id uuid NOT NULL,
     partition integer NOT NULL,

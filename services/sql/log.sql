@@ -42,11 +42,10 @@ SELECT notification_id, originator_id, originator_version, tenant, event_id, top
        state, owners, seal
 FROM facts_events WHERE originator_id = %(stream)s ORDER BY notification_id;
 
--- name: of_owners
+-- name: streams
 SELECT notification_id, originator_id, originator_version, tenant, event_id, topic, ordinal, occurred_at, recorded_at,
        state, owners, seal
-FROM facts_events WHERE owners && %(owners)b::uuid[] AND notification_id > %(after)s
-ORDER BY notification_id LIMIT %(limit)s;
+FROM facts_events WHERE originator_id = ANY(%(things)b::uuid[]) ORDER BY notification_id;
 
 -- name: stored_already
 SELECT DISTINCT record_digest FROM facts_events WHERE record_digest = ANY(%(digests)b::bytea[]);

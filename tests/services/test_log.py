@@ -214,15 +214,11 @@ def test_a_page_for_keeping_holds_only_what_may_call_for_key_work(facts: Facts) 
     assert len(facts.page_for_keeping(0, 2)) == 2
 
 
-def test_facts_are_found_by_any_owner(facts: Facts) -> None:
-    ann, bob = uuid4(), uuid4()
-    facts.append([fact(owners=(ann,)), fact(owners=(bob, ann)), fact(owners=(bob,)), fact(owners=())])
-    assert len(facts.of_owners([ann], 0, 10)) == 2
-    assert len(facts.of_owners([ann, bob], 0, 10)) == 3
-    assert len(facts.of_owners([ann, bob], 0, 2)) == 2
-    assert facts.of_owners([uuid4()], 0, 10) == []
-    second = facts.of_owners([ann], 0, 10)[0].position
-    assert len(facts.of_owners([ann], second, 10)) == 1
+def test_the_streams_of_several_things_are_read_in_order_of_position(facts: Facts) -> None:
+    first, second, other = (fact() for _ in range(3))
+    facts.append([first, second, other])
+    read = facts.streams([second.stream, first.stream])
+    assert [found.stream for found in read] == [first.stream, second.stream]
 
 
 def test_what_is_stored_and_what_has_no_fact_is_told(facts: Facts) -> None:

@@ -26,6 +26,16 @@ from services.records import RECORD_BYTES, Parcel, parcel_of
 
 NOBODY = "127.0.0.1:1"
 
+# kafka-python forgets sockets that it was still connecting. They are collected where that is expected, and not in
+# the middle of somebody else's test.
+pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(autouse=True)
+def forgotten_sockets() -> Iterator[None]:
+    yield
+    gc.collect()
+
 
 @dataclass
 class Desk:
@@ -35,6 +45,7 @@ class Desk:
     refused: list[str] = field(default_factory=list)
     positions: dict[UUID, dict[int, int]] = field(default_factory=dict)
     takes: int = 0
+    #: Which call of `take` fails, if any.
     fails_at: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -131,7 +142,7 @@ def test_an_event_without_a_tenant_is_sent_with_the_one_that_was_named(
     del bare["tenant"], bare["specversion"]
     for mode in ("structured", "binary"):
         parcel = parcel_of(b" " + json.dumps(bare | {"id": mode}).encode(), "umbrella")
-        publish([parcel], broker, topic, mode=mode)  # type: ignore[arg-type]
+        publish([parcel], broker, topic, mode=mode)
     desk = Desk()
 
     read(desk)
@@ -386,11 +397,9 @@ def test_a_broker_that_never_acknowledges_is_given_up(broker: str, topic: str) -
         publish(parcels(range(3)), broker, topic, connect=Wedged)
 
 
-# kafka-python forgets to close the socket of a refused connection; it is collected here, where that is expected.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_broker_that_is_not_there_is_told_with_what_to_check(topic: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(consuming, "ANSWER_MILLISECONDS", 300)
-    # What is logged keeps the sockets alive.
+    # What is logged about a socket keeps it alive beyond this test.
     monkeypatch.setattr(logging.root.manager, "disable", logging.CRITICAL)
     before = threading.enumerate()
 
@@ -398,6 +407,5 @@ def test_a_broker_that_is_not_there_is_told_with_what_to_check(topic: str, monke
         publish(parcels(range(1)), NOBODY, topic, stale_seconds=0.3)
     with pytest.raises(BrokerUnavailable, match="SEALDESK_KAFKA"):
         next(consume(NOBODY, Desk(), Desk(), topic=topic))
-    gc.collect()
 
     assert [thread for thread in threading.enumerate() if thread not in before] == []

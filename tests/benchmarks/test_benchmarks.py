@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import os
+
+import orjson
+import pytest
+
+from benchmarks import __main__ as command
+from benchmarks import document, figures, history
+from benchmarks.figures import Figure, Sample
+from domain.errors import RecordInvalid
+from services.records import parcel_of
+
+FIGURES = {
+    "intake": {"intake", "intake against clear"},
+    "rebuild": {"rebuild"},
+    "shred": {"shred to destroyed", "shred to certificate"},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(command.BENCHMARKS))
+def test_each_benchmark_prints_one_json_line_a_figure(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main([name, "--json", "--facts", "60", "--repeats", "2"]) == 0
+
+    printed = capsys.readouterr()
+    lines = [orjson.loads(line) for line in printed.out.splitlines()]
+    assert {line["name"] for line in lines} == FIGURES[name]
+    assert printed.err == ""
+    for line in lines:
+        assert line["value"] > 0
+        assert line["other"] > 0
+        assert line["ratio"] > 0
+        assert line["cpu_us_per_item"] > 0
+        assert line["unit"]
+        assert line["to"]
+        assert line["repeats"] == 2
+        assert line["cores"] == os.cpu_count()
+        assert {"python", "postgres", "psycopg", "eventsourcing"} <= line["versions"].keys()
+
+
+def test_the_history_is_the_same_every_time_and_every_record_of_it_is_valid() -> None:
+    records = history.records(3_000)
+
+    assert records == history.records(3_000)
+    assert records[:500] == history.records(500)
+    assert not [parcel.error for parcel in map(parcel_of, records) if isinstance(parcel.error, RecordInvalid)]
+    assert {parcel.drafts[0].type for parcel in map(parcel_of, records)} == {
+        "sealdesk.agent.created.v1",
+        "sealdesk.contact.created.v1",
+        "sealdesk.contact.updated.v1",
+        "sealdesk.ticket.opened.v1",
+        "sealdesk.ticket.rated.v1",
+        "sealdesk.ticket.replied.v1",
+        "sealdesk.ticket.updated.v1",
+    }
+
+
+def test_a_life_has_as_many_records_as_were_asked_for_and_no_two_are_the_same() -> None:
+    parcels = [parcel_of(record) for contact in (1, 2) for record in history.life(contact, 25)]
+
+    assert [parcel.error for parcel in parcels] == [None] * 50
+    assert len({(parcel.drafts[0].source, parcel.drafts[0].id) for parcel in parcels}) == 50
+
+
+def test_sides_take_turns_and_the_first_round_does_not_count() -> None:
+    calls: list[tuple[str, int]] = []
+
+    def side(name: str) -> figures.Side:
+        def run(repeat: int) -> dict[str, Sample]:
+            calls.append((name, repeat))
+            return {name: Sample(float(repeat), 0.0)}
+
+        return run
+
+    samples = figures.alternate([side("one"), side("other")], 2)
+
+    assert calls == [("one", 0), ("other", 0), ("other", 1), ("one", 1), ("one", 2), ("other", 2)]
+    assert [sample.wall for sample in samples["one"]] == [1.0, 2.0]
+
+
+def test_a_rate_is_larger_and_a_duration_is_smaller_when_it_is_better() -> None:
+    fast, slow = [Sample(1.0, 0.5)] * 3, [Sample(2.0, 2.0)] * 3
+
+    as_rate = figures.rate("r", "x/s", items=100, to="slow", of=fast, other=slow, servers={})
+    as_time = figures.duration("d", items=1, to="slow", of=fast, other=slow, servers={})
+
+    assert (as_rate.value, as_rate.other, as_rate.ratio, as_rate.cpu_ratio) == (100.0, 50.0, 2.0, 4.0)
+    assert as_rate.cpu_us_per_item == 5_000.0
+    assert (as_time.value, as_time.other, as_time.ratio, as_time.cpu_ratio) == (1_000.0, 2_000.0, 0.5, 0.25)
+
+
+def test_a_wrong_name_or_number_is_a_mistake_in_the_call(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["nothing"], ["--facts", "0"], ["--repeats", "many"]):
+        with pytest.raises(SystemExit, match="2"):
+            command.main(arguments)
+    assert "intake, rebuild, shred" in capsys.readouterr().err
+
+
+def test_the_page_says_every_figure_and_what_it_is_compared_with() -> None:
+    samples = [Sample(1.0, 0.5)] * 5
+    figure: Figure = figures.rate("intake", "records/s", items=10, to="nothing", of=samples, other=samples, servers={})
+
+    page = document.page([figure])
+
+    assert page.startswith(document.HEAD)
+    assert "| intake | 10 records/s | **1** | 1 | nothing (10 records/s) | 50,000 us | 5 |" in page
+
+
+def test_the_words_of_the_page_in_docs_are_current() -> None:
+    assert document.PATH.read_text(encoding="utf-8").startswith(document.HEAD)
