@@ -1,7 +1,7 @@
 """Facts of erasure: what a shred leaves on the log. They hold inside ids, a ground and a number, and no seal.
 
 subject.shredded   a person's key was destroyed. Stream: the person's profile.
-                   clear: subjects (ids: the person and everyone merged into it), ground (word), line (number on the ledger)
+                   clear: subjects (ids, with everyone merged in), ground (word), line (number on the ledger)
 content.shredded   a thing's keys were destroyed. Stream: that thing.
                    clear: thing (id), ground, line
 """

@@ -43,7 +43,7 @@ def advance(cursor: Cursor[DictRow], head: int, newest: int) -> None:
 
 
 def merge(tree: Tree, facts: Facts, secondary: SubjectId, primary: SubjectId) -> None:
-    """Hang one person under another. If the primary was shredded meanwhile, the secondary goes the same way, at once."""
+    """Hang one person under another. If the primary was shredded meanwhile, the secondary goes the same way."""
     people = tree.people([secondary, primary])
     if secondary not in people or primary not in people:
         raise KeyLost("a merged person is missing")
@@ -75,7 +75,7 @@ def _follow(tree: Tree, facts: Facts, below: Person, above: Person) -> None:
 
 
 def shredded_fact(shred: DictRow, profile: ThingId, ids: Sequence[UUID]) -> SealedFact:
-    """Write the fact that people were shredded. Its digest is made of the ids of shred and profile: it is stored once."""
+    """Write the fact that people were shredded. Its digest comes from shred and profile, so it is stored once."""
     digest = hashlib.sha256(shred["shred_id"].bytes + profile.bytes).digest()[:DIGEST_BYTES]
     clear = {"ground": shred["ground"], "line": shred["line"], "subjects": [id_.hex for id_ in ids]}
     at: datetime = shred["destroyed_at"]

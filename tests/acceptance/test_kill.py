@@ -27,7 +27,7 @@ _ID = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}
 
 
 def _history() -> Iterator[bytes]:
-    """Write a small desk: people, tickets, replies by three kinds of writers, moves, merges, ratings, a late opening."""
+    """Write a small desk: people, tickets, replies by three kinds of writers, moves, merges, late openings."""
 
     def event(number: int, type_: str, about: str, /, **data: object) -> bytes:
         day, minute = divmod(number, 1_440)

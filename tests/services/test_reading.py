@@ -1,0 +1,96 @@
+"""Reading: what a reveal shows, what it leaves behind, and that nothing else ever looks like a shred."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crypto.wrapping import Key
+from domain.errors import SettingsWrong
+from services.embedded import Endpoints
+from services.reading import Reveal
+from tests.desks import Desk, desk_house
+
+
+@pytest.fixture
+def desk(databases: Endpoints, tmp_path: Path) -> Iterator[Desk]:
+    with desk_house(databases, tmp_path) as opened:
+        desk = Desk(opened)
+        desk.happens("contact.created", "contact 1", id=1, name="Ann Abbott", email="ann@example.org")
+        desk.happens("ticket.opened", "ticket 20", id=20, requester_id=1, subject="help", type="odd")
+        desk.happens("ticket.replied", "ticket 20", body="it broke")
+        yield desk
+
+
+def _subject_shown(desk: Desk) -> Any:
+    return desk.tickets()[0]["subject"]
+
+
+def test_a_reveal_needs_a_reason(desk: Desk) -> None:
+    with pytest.raises(SettingsWrong, match="reason"):
+        next(desk.house.reading.tickets(desk.tenant.id, Reveal("me", " ")))
+
+
+def test_a_word_of_no_vocabulary_counts_as_other_and_keeps_its_original(desk: Desk) -> None:
+    row = desk.tickets()[0]
+    assert (row["type"], row["type_as_given"]) == ("other", "odd")
+    assert desk.tickets(reveal=False)[0]["type_as_given"] == {"sealed": True}
+
+
+def test_no_key_outlives_a_batch_or_a_reveal(desk: Desk) -> None:
+    assert _subject_shown(desk) == "help"
+    desk.happens("ticket.replied", "ticket 20", body="again")
+    gc.collect()
+    assert [found for found in gc.get_objects() if isinstance(found, Key)] == []
+
+
+def test_a_shred_is_seen_at_once_by_a_house_that_was_open_before_it(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with desk_house(desk.house.endpoints, tmp_path) as other:
+        assert Desk(other).ticket(20)["subject"] == "help"
+        with monkeypatch.context() as patch:
+            # Not even the read model knows yet: the key alone says it.
+            patch.setattr(desk.house.shredding, "_project", lambda: None)
+            patch.setattr(desk.house.shredding, "_certify", lambda *_: {})
+            desk.shred("contact 1")
+        rows = list(other.reading.tickets(desk.tenant.id, Reveal("me", "test"), all=True))
+        assert rows[0]["subject"] == {"shredded": True}
+        assert Desk(other).happens("ticket.replied", "ticket 20", body="late").refused == 1
+
+
+@pytest.mark.parametrize(
+    ("damage", "shown"),
+    [
+        ("DELETE FROM leaves", "lost"),
+        ("UPDATE leaves SET wrapped = NULL", "lost"),
+        ("UPDATE leaves SET wrapped = NULL, line = 1, mark = '\\x00'", "lost"),
+        ("UPDATE subjects SET wrapped = NULL", "lost"),
+        ("UPDATE subjects SET wrapped = NULL, line = 1, mark = '\\x00'", "lost"),
+        ("DELETE FROM subjects", "lost"),
+        ("DELETE FROM wrapping_keys WHERE kind = 'bucket'", "lost"),
+        ("UPDATE leaves SET wrapped = set_byte(wrapped, 20, get_byte(wrapped, 20) # 1)", "broken"),
+        ("UPDATE subjects SET wrapped = set_byte(wrapped, 20, get_byte(wrapped, 20) # 1)", "broken"),
+        (
+            "UPDATE leaves SET wrapped = (SELECT wrapped FROM leaves AS l WHERE l.key_id <> leaves.key_id LIMIT 1)",
+            "broken",
+        ),
+    ],
+)
+def test_a_lost_or_changed_key_never_reads_as_shredded(desk: Desk, damage: str, shown: str) -> None:
+    assert _subject_shown(desk) == "help"
+    with desk.house.keys.transaction() as cursor:
+        # Keys of the desk itself stay, so that the access line can be written.
+        cursor.execute(damage.encode())
+    assert _subject_shown(desk) == {shown: True}
+
+
+def test_a_seal_that_was_changed_or_moved_in_the_read_model_reads_as_broken(desk: Desk) -> None:
+    desk.tickets()
+    with desk.house.facts.cursor() as cursor:
+        cursor.execute("UPDATE tickets.seals SET seal = set_byte(seal, length(seal) - 3, 7)")
+    assert _subject_shown(desk) == {"broken": True}
