@@ -23,6 +23,7 @@ holds            what forbids a shred
 desk_words       free text of officers, sealed under the desk
 shredding        a shred, step by step, and what resumes it
 residue          anything readable about what was shredded
+quarantine       what could not be taken: listed, shown, dropped, expired, judged
 gate             what must fit together before anything is served
 living           what living texts still say of a person
 projecting       read models brought to the head of the log

@@ -147,6 +147,12 @@ class Intake:
         self._take_up([*appeared, *self._known_by_now(waits)], at)
         return tally
 
+    def replay(self, records: Sequence[tuple[UUID, Parcel]], *, at: datetime) -> Tally:
+        """Take quarantined records once more, given as (id, parcel). Those that are taken or refused leave."""
+        tally, appeared = self._take([Judged(parcel, waited_as=record) for record, parcel in records], at, ())
+        self._take_up(appeared, at)
+        return tally
+
     def _take_up(self, appeared: Sequence[tuple[TenantId, bytes]], at: datetime) -> None:
         """Take the quarantined records that waited for what is known now, and those that waited for these."""
         while appeared:

@@ -27,7 +27,7 @@ STATEMENTS: Any = aiosql.from_str(
 
 MODELS = ("contacts", "tickets", "erasures")
 #: What a search of the live databases cannot see; every certificate says so.
-NOT_SEARCHED = ("backups", "database files and write-ahead logs", "broker topics", "process logs", "quarantine")
+NOT_SEARCHED = ("backups", "database files and write-ahead logs", "broker topics", "process logs")
 PAGE = 5_000
 #: Streams whose facts are read with one query.
 STREAMS = 500

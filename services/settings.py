@@ -43,7 +43,9 @@ class Settings:
     brake: int = 1000
     #: How long a shredded reference is refused.
     fence_days: int = 400
-    #: Who acts, as it will stand in ledger and access lines.
+    #: How long a record stays in the quarantine; then the key of its day dies.
+    quarantine_days: int = 14
+    #: Who acts, as it will stand, sealed, in access lines and cases.
     actor: str
 
     @classmethod
@@ -78,6 +80,7 @@ class Settings:
             batch_size=_number(environ, "SEALDESK_BATCH", cls.batch_size, least=1),
             brake=_number(environ, "SEALDESK_BRAKE", cls.brake, least=0),
             fence_days=_number(environ, "SEALDESK_FENCE_DAYS", cls.fence_days, least=1),
+            quarantine_days=_number(environ, "SEALDESK_QUARANTINE_DAYS", cls.quarantine_days, least=1),
             actor=environ.get("SEALDESK_ACTOR") or _login_name(),
         )
 

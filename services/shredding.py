@@ -41,6 +41,7 @@ from services.finding import Found
 from services.living import Living, values_of
 from services.log import Facts, SealedFact
 from services.privacy import Privacy
+from services.quarantine import Quarantine
 from services.residue import NOT_SEARCHED, Residue
 
 #: How long a request that began before a shred may still hold a key in memory, in seconds.
@@ -108,6 +109,7 @@ class Shredding:
         privacy: Privacy,
         residue: Residue,
         living: Living,
+        quarantine: Quarantine,
         project: Callable[[], object],
         access_line: Callable[[TenantId, Sequence[UUID], str], object],
         *,
@@ -122,6 +124,7 @@ class Shredding:
         self._privacy = privacy
         self._residue = residue
         self._living = living
+        self._quarantine = quarantine
         self._project = project
         self._access_line = access_line
         self._brake = brake
@@ -217,7 +220,8 @@ class Shredding:
                 with self._keys.transaction() as cursor:
                     self._step(cursor, shred, "abandoned")
                 raise
-            values = self._values(found, order, shred) if order.living else ()
+            needed = order.living or (found.kind == "subject" and not self._quarantine.is_empty(order.tenant))
+            values = self._values(found, order, shred) if needed else ()
             return self._carry_out(shred, values, search_living=order.living)
 
     def _intend(self, found: Found, order: Order, shred: UUID) -> None:
@@ -277,7 +281,8 @@ class Shredding:
     def _values(self, found: Found, order: Order, shred: UUID) -> tuple[str, ...]:
         """Read what the person is called, before nobody can: names, addresses, numbers, signature.
 
-        Reading all living seals of a tenant for these is a reveal, though nobody sees it; it leaves an access line.
+        Looking for these in living seals and in the quarantine is a reveal, though nobody sees it; it leaves an access
+        line.
         """
         self._access_line(order.tenant, [shred], order.actor)
         return values_of(self._facts, self._keys, self._roots, order.tenant, found.profiles)
@@ -459,6 +464,7 @@ class Shredding:
         if row["destroyed_at"] is None:
             raise NobodyCanAct("a destroyed key has no time of destruction")
         found = self._residue.of_shred(row)
+        dropped, unjudged = self._quarantine.judge(TenantId(row["tenant"]), values)
         in_text = self._living.count(TenantId(row["tenant"]), values) if search_living else None
         salt = os.urandom(SALT_BYTES)
         body = certificates.shred_certificate(
@@ -471,7 +477,8 @@ class Shredding:
             meaning_of_destruction=self._roots.meaning_of_destruction(),
             ledger_salt=salt,
             ledger_commitment=commitment(line, salt=salt),
-            counts={name: int(count) for name, count in row["counts"].items()},
+            counts={name: int(count) for name, count in row["counts"].items()}
+            | {"quarantine_dropped": dropped, "quarantine_not_judged": unjudged},
             residue_found=sum(found.values()),
             searched=sorted(found),
             not_searched=list(NOT_SEARCHED),

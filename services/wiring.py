@@ -23,6 +23,7 @@ from services.living import Living
 from services.log import Facts, LogDatastore
 from services.privacy import Privacy
 from services.projecting import Projecting
+from services.quarantine import Quarantine
 from services.reading import Reading, Reveal
 from services.residue import Residue
 from services.settings import Settings
@@ -51,6 +52,7 @@ class House:
     projecting: Projecting
     reading: Reading
     residue: Residue
+    quarantine: Quarantine
     living: Living
     privacy: Privacy
     holds: Holds
@@ -76,6 +78,8 @@ def house(settings: Settings, endpoints: Endpoints) -> Iterator[House]:
         gate.check(facts, keys, ledger)
         with keys.transaction() as cursor:
             expire_fences(Tree(cursor, roots), at=now(), days=settings.fence_days)
+        quarantine = Quarantine(facts, keys, roots)
+        quarantine.expire(at=now(), days=settings.quarantine_days)
         privacy = Privacy(datastore)
         yield House(
             settings=settings,
@@ -90,6 +94,7 @@ def house(settings: Settings, endpoints: Endpoints) -> Iterator[House]:
             projecting=projecting,
             reading=reading,
             residue=residue,
+            quarantine=quarantine,
             living=living,
             privacy=privacy,
             holds=Holds(privacy, keys, roots, now),
@@ -102,6 +107,7 @@ def house(settings: Settings, endpoints: Endpoints) -> Iterator[House]:
                 privacy,
                 residue,
                 living,
+                quarantine,
                 projecting.catch_up,
                 lambda tenant, ids, actor: reading.leave_access_line(tenant, "living", ids, Reveal(actor, "shred")),
                 brake=settings.brake,

@@ -13,8 +13,8 @@ import orjson
 from domain.personal import Kind, Reference
 from services.embedded import Endpoints
 from services.intake import Tally
-from services.records import Parcel, parcel_of
 from services.reading import Reveal
+from services.records import Parcel, parcel_of
 from services.settings import Settings
 from services.shredding import Order
 from services.tenants import Tenant

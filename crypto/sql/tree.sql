@@ -274,3 +274,14 @@ WHERE NOT EXISTS (SELECT 1 FROM shreds WHERE shreds.shred_id = given.shred);
 -- name: streams_of_owners
 SELECT DISTINCT thing_id FROM leaves
 WHERE owner = ANY(%(owners)b::uuid[]) OR co_owners && %(owners)b::uuid[] ORDER BY thing_id;
+
+-- name: destroy_records
+-- The keys of quarantined records; nothing will ask for them again, so no row has to stay.
+DELETE FROM leaves USING wrapping_keys AS day
+WHERE leaves.thing_id = ANY(%(things)b::uuid[]) AND day.key_id = leaves.owner AND day.kind = 'day'
+RETURNING leaves.key_id;
+
+-- name: expire_days!
+-- With the key of its day, every record that was quarantined on it is past opening.
+WITH gone AS (DELETE FROM wrapping_keys WHERE kind = 'day' AND period < %(oldest)s RETURNING key_id)
+DELETE FROM leaves USING gone WHERE leaves.owner = gone.key_id;

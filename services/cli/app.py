@@ -22,7 +22,18 @@ from psycopg_pool import PoolTimeout
 from typer.exceptions import TyperException
 
 from domain.errors import OperatorCanAct, SealdeskError
-from services.cli import holding, importing, looking, options, querying, running, shredding, streaming, tenants
+from services.cli import (
+    holding,
+    importing,
+    looking,
+    options,
+    quarantining,
+    querying,
+    running,
+    shredding,
+    streaming,
+    tenants,
+)
 from services.cli.printing import tell
 
 _USAGE = 2
@@ -70,6 +81,7 @@ app.add_typer(tenants.commands, name="tenant")
 app.add_typer(querying.commands, name="query")
 app.add_typer(shredding.commands, name="shred")
 app.add_typer(holding.commands, name="hold")
+app.add_typer(quarantining.commands, name="quarantine")
 app.command("find")(looking.find)
 app.command("verify")(looking.verify)
 app.add_typer(looking.certificate_commands, name="certificate")

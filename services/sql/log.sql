@@ -126,3 +126,15 @@ VALUES (%(access_id)s, %(tenant)s, %(at)s, %(what)s, %(ids)b::uuid[], %(words)s)
 -- Things that were given an id and a key, and whose first fact never came to the log.
 SELECT given.thing FROM unnest(%(things)b::uuid[]) AS given (thing)
 WHERE NOT EXISTS (SELECT 1 FROM facts_events WHERE originator_id = given.thing);
+
+-- name: quarantine_list
+SELECT quarantine_id, tenant, code, path, at, waits_for FROM quarantine
+WHERE tenant = ANY(%(tenants)b::uuid[]) ORDER BY arrived;
+
+-- name: quarantine_rows
+SELECT quarantine_id, tenant, key_id, seal FROM quarantine
+WHERE tenant = ANY(%(tenants)b::uuid[]) AND (%(ids)s::uuid[] IS NULL OR quarantine_id = ANY(%(ids)s::uuid[]))
+ORDER BY arrived;
+
+-- name: expire_quarantine!
+DELETE FROM quarantine WHERE at < %(oldest)s;

@@ -1,4 +1,4 @@
-"""What `services.log` and `services.privacy` override in eventsourcing 9.5.6, or rely on: an upgrade has to fail here."""
+"""What `services.log` and `services.privacy` override in eventsourcing 9.5.6, or rely on: an upgrade fails here."""
 
 from __future__ import annotations
 

@@ -68,8 +68,10 @@ def test_a_tag_and_a_dot_of_the_local_part_are_part_of_the_address() -> None:
 
 @pytest.mark.parametrize(
     "written",
-    ["", " ", "ann", "@", "ann@", "@example.org", "ann abbott@example.org", "Ann <ann@example.org>", "a@b,c@d", "a;b@c"]
-    + ["ann@exa mple.org", "ann@ex\u00adample\u2026.örg.", "ann@" + "ö" * 70 + ".org", "ann@\u0301.örg"],
+    [
+        *("", " ", "ann", "@", "ann@", "@example.org", "ann abbott@example.org", "Ann <ann@example.org>", "a@b,c@d"),
+        *("a;b@c", "ann@exa mple.org", "ann@ex\u00adample\u2026.örg.", "ann@" + "ö" * 70 + ".org", "ann@\u0301.örg"),
+    ],
 )
 def test_what_is_no_address_is_malformed(written: str) -> None:
     with pytest.raises(ReferenceMalformed):
@@ -155,12 +157,14 @@ def test_an_address_is_one_in_every_letter_case_and_normal_form(value: str) -> N
 @example(Kind.EMAIL, "ann@geheim\u2026örg..")
 @example(Kind.PHONE, "geheim")
 def test_what_is_malformed_is_never_repeated(kind: Kind, value: str) -> None:
+    raised: ReferenceMalformed | None = None
     try:
         canonical(Reference(kind, value))
     except ReferenceMalformed as error:
-        told = "".join(traceback.format_exception(error))
-        assert "geheim" not in told
-        assert value.strip() not in str(error)
+        raised = error
+    if raised is not None:
+        assert "geheim" not in "".join(traceback.format_exception(raised))
+        assert value.strip() not in str(raised)
 
 
 def test_a_reference_does_not_show_its_value() -> None:

@@ -81,7 +81,8 @@ class Ring:
 
     def losses(self, key: UUID) -> int:
         rows = self.sql(
-            "SELECT losses FROM subjects WHERE subject_id = %s UNION ALL SELECT losses FROM wrapping_keys WHERE key_id = %s",
+            "SELECT losses FROM subjects WHERE subject_id = %s"
+            " UNION ALL SELECT losses FROM wrapping_keys WHERE key_id = %s",
             key,
             key,
         )
@@ -362,7 +363,8 @@ TAMPERINGS: dict[str, tuple[Callable[[Ring, Owner, Leaf], object], type[Exceptio
     ),
     "a bucket's key changed": (
         lambda ring, ann, leaf: ring.sql(
-            "UPDATE wrapping_keys SET wrapped = set_byte(wrapped, 20, 255 - get_byte(wrapped, 20)) WHERE kind = 'bucket'"
+            "UPDATE wrapping_keys SET wrapped = set_byte(wrapped, 20, 255 - get_byte(wrapped, 20))"
+            " WHERE kind = 'bucket'"
         ),
         SealBroken,
     ),
@@ -404,8 +406,8 @@ def test_a_mark_that_was_copied_from_another_row_is_no_mark(ring: Ring, level: s
     with ring.tree() as tree:
         tree.store_things(ACME, [(leaf[0], "ticket", ann.id)])
     copy = {
-        "leaf": "UPDATE leaves SET wrapped = NULL, line = s.line, mark = s.mark FROM subjects AS s WHERE s.subject_id = %s"
-        " AND thing_id = %s",
+        "leaf": "UPDATE leaves SET wrapped = NULL, line = s.line, mark = s.mark FROM subjects AS s"
+        " WHERE s.subject_id = %s AND thing_id = %s",
         "subject": "UPDATE subjects SET wrapped = NULL, line = s.line, mark = s.mark FROM subjects AS s"
         " WHERE s.subject_id = %s AND subjects.subject_id = %s",
         "thing": "UPDATE things SET line = t.line, mark = t.mark FROM things AS t WHERE t.thing_id = %s"
@@ -570,11 +572,16 @@ def test_a_root_that_came_back_as_another_is_broken_and_no_shred(ring: Ring, roo
 def test_a_database_that_goes_away_in_the_middle_is_unavailable(ring: Ring, databases: Endpoints) -> None:
     [ann] = ring.subjects()
     leaf, key = ring.leaf(ann)
-    with pytest.raises(KeysUnavailable), ring.tree() as tree:
-        [row] = rows_of(tree.cursor, "SELECT pg_backend_pid() AS pid")
-        with psycopg.connect(databases.keys_dsn, autocommit=True) as other:
-            other.execute("SELECT pg_terminate_backend(%s, 10000)", (row["pid"],))
-        open_leaves(tree, ACME, [leaf])
+
+    def look_while_it_goes() -> None:
+        with ring.tree() as tree:
+            [row] = rows_of(tree.cursor, "SELECT pg_backend_pid() AS pid")
+            with psycopg.connect(databases.keys_dsn, autocommit=True) as other:
+                other.execute("SELECT pg_terminate_backend(%s, 10000)", (row["pid"],))
+            open_leaves(tree, ACME, [leaf])
+
+    with pytest.raises(KeysUnavailable):
+        look_while_it_goes()
     # A connection that broke is no reason to be unavailable for ever.
     assert opens_as(ring.open(leaf), key)
 

@@ -1,4 +1,4 @@
-"""The promises of the house, for any history: live = rebuilt, counts stay, what is shredded opens nowhere, the rest opens.
+"""The promises of the house, for any history: live = rebuilt, counts stay, what is shredded opens nowhere.
 
 Each example is a tenant of its own in the same databases.
 """
@@ -25,7 +25,6 @@ from services.embedded import Endpoints
 from services.projecting import MODELS
 from services.records import parcel_of
 from services.wiring import House
-
 from tests.desks import AT, Desk, desk_house
 
 PEOPLE = st.integers(1, 4)

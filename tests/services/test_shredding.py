@@ -64,9 +64,10 @@ def test_a_shred_that_died_at_any_step_is_finished_or_can_be_asked_for_again(
                 real(*args, **kwargs)
             raise Crash
 
-        with monkeypatch.context() as patch, pytest.raises(Crash):
+        with monkeypatch.context() as patch:
             patch.setattr(opened.shredding, step, dying)
-            desk.shred("ann@example.org")
+            with pytest.raises(Crash):
+                desk.shred("ann@example.org")
     with desk_house(databases, tmp_path) as again:
         again.shredding.resume()
         desk = Desk(again)
@@ -91,9 +92,10 @@ def test_a_crash_between_ledger_line_and_commit_is_carried_out_at_the_next_start
         def dying(*_: Any, **__: Any) -> None:
             raise Crash
 
-        with monkeypatch.context() as patch, pytest.raises(Crash):
+        with monkeypatch.context() as patch:
             patch.setattr(Tree, "destroy_subjects", dying)
-            desk.shred("ann@example.org")
+            with pytest.raises(Crash):
+                desk.shred("ann@example.org")
         assert opened.ledger.head() == 1
     with desk_house(databases, tmp_path) as again:
         assert again.shredding.resume() == 1
@@ -145,7 +147,7 @@ def test_an_expected_number_that_is_wrong_stops_a_shred_of_any_size(desk: Desk) 
 
 def test_the_dry_run_counts_what_the_certificate_counts(desk: Desk) -> None:
     effect = desk.house.shredding.effect(found(desk)).as_dict()
-    assert desk.shred("contact 1")["counts"] == effect
+    assert effect.items() <= desk.shred("contact 1")["counts"].items()
     assert effect["others_tickets"] == effect["others_entries"] == 1
 
 
@@ -155,9 +157,10 @@ def test_whoever_was_merged_into_a_shredded_person_by_a_crashed_batch_goes_too(
     def dying(*_: Any) -> None:
         raise Crash
 
-    with monkeypatch.context() as patch, pytest.raises(Crash):
+    with monkeypatch.context() as patch:
         patch.setattr(keeping, "merge", dying)
-        desk.happens("contact.merged", "contact 1", primary_contact_id=1, secondary_contact_ids=[2])
+        with pytest.raises(Crash):
+            desk.happens("contact.merged", "contact 1", primary_contact_id=1, secondary_contact_ids=[2])
     with monkeypatch.context() as patch:
         # The crash happened while another process was past its own catching up.
         patch.setattr(Shredding, "mend", lambda self: None)
