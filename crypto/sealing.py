@@ -17,12 +17,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
 import orjson
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from crypto.wrapping import NONCE_BYTES, Key, context
 from domain.errors import SealBroken
@@ -65,7 +65,7 @@ def seal(place: Place, key: Key, personal: Mapping[str, Any], nonce: bytes | Non
     plain = len(payload).to_bytes(4, "big") + payload
     plain += bytes(padme(len(plain)) - len(plain))
     nonce = os.urandom(NONCE_BYTES) if nonce is None else nonce
-    return head + nonce + AESGCM(key.material).encrypt(nonce, plain, head)
+    return head + nonce + key.cipher.encrypt(nonce, plain, head)
 
 
 def header_of(sealed: bytes) -> Place:
@@ -132,7 +132,7 @@ def open_seal(
         raise SealBroken("a seal stands where it was not made")
     end = _PREFIX_BYTES + int.from_bytes(sealed[1:_PREFIX_BYTES], "big")
     try:
-        plain = AESGCM(key.material).decrypt(sealed[end : end + NONCE_BYTES], sealed[end + NONCE_BYTES :], sealed[:end])
+        plain = key.cipher.decrypt(sealed[end : end + NONCE_BYTES], sealed[end + NONCE_BYTES :], sealed[:end])
     except (InvalidTag, ValueError):
         raise SealBroken("a seal was changed, or its key is another's") from None
     personal: dict[str, Any] = orjson.loads(plain[4 : 4 + int.from_bytes(plain[:4], "big")])
@@ -142,15 +142,17 @@ def open_seal(
 
 
 def _head(place: Place) -> bytes:
-    header = context(
-        place.tenant.bytes,
-        place.stream.bytes,
-        place.event_id.bytes,
-        place.type.encode(),
-        place.key_id.bytes,
-        *(name.encode() for name in place.fields),
-    )
-    return bytes((VERSION,)) + len(header).to_bytes(2, "big") + header
+    said, names, prefix = _named(place.type, place.fields)
+    ids = context(place.tenant.bytes, place.stream.bytes, place.event_id.bytes)
+    return b"".join((prefix, ids, said, context(place.key_id.bytes), names))
+
+
+@lru_cache(maxsize=1024)
+def _named(type_: str, fields: tuple[str, ...]) -> tuple[bytes, bytes, bytes]:
+    """Write what the headers of many seals share: the type, the declared field names, and what stands before all."""
+    said, names = context(type_.encode()), context(*(name.encode() for name in fields))
+    length = 4 * len(context(bytes(16))) + len(said) + len(names)
+    return said, names, bytes((VERSION,)) + length.to_bytes(2, "big")
 
 
 def _parts(sealed: bytes) -> list[bytes]:

@@ -19,13 +19,12 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import aiosql
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from psycopg import Cursor
 from psycopg.rows import DictRow
 
 from crypto.keystore import rows_of
 from crypto.roots import Roots
-from crypto.wrapping import KEY_BYTES, NONCE_BYTES, Key, context, new_key, unwrap, wrap
+from crypto.wrapping import KEY_BYTES, Key, context, new_key, unwrap, wrap
 from domain.errors import KeyLost, SealBroken
 from domain.ids import HOUSE, KeyId, SubjectId, TenantId, ThingId
 
@@ -86,7 +85,6 @@ class Tree:
         self.cursor = cursor
         self._roots = roots
         self._epochs: dict[int, Key] = {}
-        self._ciphers: dict[UUID, AESGCM] = {}
         self._mark_key: Key | None = None
 
     def epoch(self, number: int) -> Key:
@@ -155,6 +153,15 @@ class Tree:
             return {}
         rows = {row["subject_id"]: row for row in rows_of(self.cursor, SQL.chains.sql, subject_ids=wanted)}
         people: dict[UUID, Person] = {}
+        buckets: dict[UUID, Key] = {}
+
+        def bucket(row: DictRow) -> Key:
+            if row["bucket_wrapped"] is None:
+                raise KeyLost("the bucket of a subject is missing")
+            if row["parent"] not in buckets:
+                bound = ends(row["tenant"], epoch_end(row["epoch"]), row["parent"])
+                buckets[row["parent"]] = Key(unwrap(self.epoch(row["epoch"]), row["bucket_wrapped"], ends=bound))
+            return buckets[row["parent"]]
 
         def person(subject_id: UUID) -> Person:
             if subject_id in people:
@@ -165,10 +172,7 @@ class Tree:
             if above is not None:
                 parent_key = above.key
             elif row["wrapped"] is not None:
-                if row["bucket_wrapped"] is None:
-                    raise KeyLost("the bucket of a subject is missing")
-                bound = ends(row["tenant"], epoch_end(row["epoch"]), row["parent"])
-                parent_key = Key(unwrap(self.epoch(row["epoch"]), row["bucket_wrapped"], ends=bound))
+                parent_key = bucket(row)
             key: Key | None = None
             if row["wrapped"] is not None and parent_key is not None:
                 bound = ends(row["tenant"], row["parent"].bytes, subject_id)
@@ -256,14 +260,11 @@ class Tree:
         )
         return keys
 
-    def _wrap_leaf(self, tenant: TenantId, order: LeafOrder, key: Key) -> bytes:
+    @staticmethod
+    def _wrap_leaf(tenant: TenantId, order: LeafOrder, key: Key) -> bytes:
         wrapped = key.material
         for owner in order.owners:
-            cipher = self._ciphers.get(owner.id)
-            if cipher is None:
-                cipher = self._ciphers[owner.id] = AESGCM(owner.key.material)
-            nonce = os.urandom(NONCE_BYTES)
-            wrapped = nonce + cipher.encrypt(nonce, wrapped, ends(tenant, owner.id.bytes, order.key_id))
+            wrapped = wrap(owner.key, wrapped, ends=ends(tenant, owner.id.bytes, order.key_id))
         return wrapped
 
     def add_owner(self, leaf: DictRow, owner: Owner) -> bool:

@@ -7,7 +7,6 @@ data are the length-prefixed ids of both ends, so that a wrapped key opens only 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -16,17 +15,30 @@ from domain.errors import SealBroken
 
 NONCE_BYTES = 12
 KEY_BYTES = 32
+#: Every length that a part may have, as it is written: associated data are joined several times a fact.
+_LENGTHS = tuple(length.to_bytes(2, "big") for length in range(2**16))
 
 
-@dataclass(frozen=True, slots=True)
 class Key:
     """Hold 32 bytes of key material. Never printed, never compared, never longer alive than its batch."""
 
-    material: bytes = field(repr=False, compare=False)
+    __slots__ = ("_cipher", "material")
 
-    def __post_init__(self) -> None:
-        if len(self.material) != KEY_BYTES:
+    def __init__(self, material: bytes) -> None:
+        if len(material) != KEY_BYTES:
             raise SealBroken("a key must have 32 bytes")
+        self.material = material
+        self._cipher: AESGCM | None = None
+
+    def __repr__(self) -> str:
+        return "Key()"
+
+    @property
+    def cipher(self) -> AESGCM:
+        """Set the cipher up once: a page key or an owner's key is used many times in one batch."""
+        if self._cipher is None:
+            self._cipher = AESGCM(self.material)
+        return self._cipher
 
 
 def new_key() -> Key:
@@ -35,14 +47,17 @@ def new_key() -> Key:
 
 
 def context(*parts: bytes) -> bytes:
-    """Join associated data so that no two different lists give the same bytes: each part after its u16 length."""
-    return b"".join(len(part).to_bytes(2, "big") + part for part in parts)
+    """Join associated data so that no two different lists give the same bytes: each part after its u16 length.
+
+    Raises IndexError for a part of 64 KiB or more; ids, types and declared names never are.
+    """
+    return b"".join([piece for part in parts for piece in (_LENGTHS[len(part)], part)])
 
 
 def wrap(parent: Key, child: bytes, *, ends: bytes) -> bytes:
     """Encrypt `child` (key material, or a key that is wrapped already) under `parent`, bound to `ends`."""
     nonce = os.urandom(NONCE_BYTES)
-    return nonce + AESGCM(parent.material).encrypt(nonce, child, ends)
+    return nonce + parent.cipher.encrypt(nonce, child, ends)
 
 
 def unwrap(parent: Key, wrapped: bytes, *, ends: bytes) -> bytes:
@@ -52,6 +67,6 @@ def unwrap(parent: Key, wrapped: bytes, *, ends: bytes) -> bytes:
         SealBroken: the bytes, the parent or the ends are not those of the wrapping.
     """
     try:
-        return AESGCM(parent.material).decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], ends)
+        return parent.cipher.decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], ends)
     except (InvalidTag, ValueError):
         raise SealBroken("a wrapped key does not open at its place") from None

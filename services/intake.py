@@ -31,7 +31,7 @@ from crypto.keystore import Disturbed, KeyStore, rows_of
 from crypto.register import Known, Register
 from crypto.roots import Roots
 from crypto.sealing import Place, seal
-from crypto.tree import LeafOrder, Owner, Tree
+from crypto.tree import LeafOrder, Owner, Person, Tree
 from crypto.wrapping import Key, context
 from domain.errors import (
     KeysUnavailable,
@@ -99,6 +99,7 @@ class TenantBatch:
     judged: list[Judged]
     register: Register | None = None
     view: View | None = None
+    people: dict[UUID, Person] = field(default_factory=dict)
     changes: Changes = field(default_factory=Changes)
     orders: list[LeafOrder] = field(default_factory=list)
     keys: list[Key] = field(default_factory=list)
@@ -253,12 +254,12 @@ class Intake:
             # Somebody new: look again, alone, so that two writers who meet a person at once end with one.
             register.alone()
             known = register.look_up(indexes)
-        view = self._view(tree, batch.tenant, known)
+        view, opened = self._view(tree, batch.tenant, known)
         # After the view: a ticket that another writer opens meanwhile with this very record was opened once.
         stored = self._facts.stored_already([digest for one in pending for digest in one.digests])
         for one in pending:
             one.known_before = bool(one.digests) and stored.issuperset(one.digests)
-        batch.register, batch.view = register, view
+        batch.register, batch.view, batch.people = register, view, dict(opened)
         desk = Desk(view, index=partial(_index, register, indexed), new_id=uuid4, now=at)
         seen: set[bytes] = set()
         for one in pending:
@@ -272,7 +273,7 @@ class Intake:
                 one.refusal = refusal
         batch.changes = desk.changes
 
-    def _view(self, tree: Tree, tenant: Tenant, known: Mapping[bytes, Known]) -> View:
+    def _view(self, tree: Tree, tenant: Tenant, known: Mapping[bytes, Known]) -> tuple[View, Mapping[UUID, Person]]:
         """Read the people and things behind register entries, and which things no fact has opened yet."""
         inside = {entry.inside for entry in known.values() if entry.inside is not None}
         rows = rows_of(tree.cursor, trees.SQL.things_by_id.sql, thing_ids=list(inside))
@@ -295,7 +296,7 @@ class Intake:
             for person in found.values()
         }
         roots: dict[UUID, SubjectId] = {person.subject_id: person.root for person in found.values()}
-        return View(tenant.id, known, people, roots, things, tenant.vocabulary)
+        return View(tenant.id, known, people, roots, things, tenant.vocabulary), found
 
     # -- 2. and 3. issue and seal -------------------------------------------------------------------------------
 
@@ -323,9 +324,10 @@ class Intake:
         if batch.register is not None:
             batch.register.enter(list(changes.entries.items()), untold=changes.mentioned)
         needed = {owner for fact in changes.facts for owner in fact.owners} - owners.keys()
-        for person in tree.people(needed).values():
+        # Whoever the view opened in this transaction is not opened twice; `_hold` looks whether all still live.
+        for person in (batch.people | tree.people(needed - batch.people.keys())).values():
             if person.key is not None:
-                owners[person.subject_id] = Owner(person.subject_id, person.key)
+                owners.setdefault(person.subject_id, Owner(person.subject_id, person.key))
         batch.orders = [
             LeafOrder(fact.stream, KeyId(uuid4()), tuple(owners[owner] for owner in fact.owners))
             for fact in changes.facts

@@ -146,14 +146,10 @@ UPDATE leaves SET wrapped = NULL WHERE thing_id = %(thing_id)s AND wrapped IS NO
 -- name: sweep_leaves!
 -- The keys beneath shredded subjects, a slice at a time.
 UPDATE leaves SET wrapped = NULL
-WHERE (thing_id, key_id) IN (
-    SELECT thing_id, key_id FROM leaves
+WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM leaves
     WHERE (owner = ANY(%(owners)b::uuid[]) OR co_owners && %(owners)b::uuid[]) AND wrapped IS NOT NULL
-    LIMIT %(limit)s);
-
--- name: count_leaves
-SELECT count(*) AS leaves, count(DISTINCT thing_id) AS things FROM leaves
-WHERE owner = ANY(%(owners)b::uuid[]) OR co_owners && %(owners)b::uuid[];
+    LIMIT %(limit)s FOR UPDATE));
 
 -- name: things_of_owners
 SELECT thing_id, kind, line IS NULL AS living FROM things WHERE owner = ANY(%(owners)b::uuid[]) ORDER BY thing_id;

@@ -11,7 +11,7 @@ tenants      tenant add, tenant list
 querying     query contacts, tickets, reports, erasures
 shredding    shred contact, agent, ticket
 holding      hold add, release, list
-quarantining `quarantine`: list, show, replay, drop
+quarantining quarantine list, show, replay, drop
 looking      find, verify, certificate verify
 running      up, status, rebuild
 """

@@ -558,6 +558,22 @@ def test_two_contacts_who_take_one_unclaimed_address_at_once_stay_two_people(
     assert same(desk, (Kind.EMAIL, "info@x.org"), (Kind.PERSON, "1"))
 
 
+@pytest.mark.parametrize("mentioned", [True, False])
+def test_two_new_contacts_who_share_an_address_at_once_are_two_people(
+    databases: Endpoints, desk: Desk, tmp_path: Path, mentioned: bool
+) -> None:
+    if mentioned:
+        desk.happens("ticket.opened", "ticket 20", id=20, email="info@x.org")
+    first, second = (
+        desk.event("contact.created", f"contact {n}", AT, f"c{n}", id=n, email="info@x.org") for n in (1, 2)
+    )
+    with writer(databases, tmp_path) as other:
+        other.take([], at=NOW)
+        with between_deciding_and_holding(lambda: other.take([parcel_of(second)], at=NOW)):
+            assert desk.take(first).stored == 1
+    assert not same(desk, (Kind.PERSON, "1"), (Kind.PERSON, "2"))
+
+
 def test_a_person_who_is_shredded_while_a_batch_is_under_way_is_refused_after_all(desk: Desk) -> None:
     desk.happens("contact.created", "contact 1", id=1, email="ann@x.org")
     desk.happens("ticket.opened", "ticket 20", id=20, requester_id=1)
@@ -741,6 +757,21 @@ def test_a_crash_at_any_step_of_any_batch_and_the_same_again_equals_a_run_that_n
         assert erased == {True}
         desk.shred("contact 1")
     assert state(unlucky) == state(calm)
+
+
+def test_a_reply_that_waits_for_a_ticket_that_a_crash_left_half_issued_is_taken_up_with_it(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.happens("ticket.replied", "ticket 20", body="early")
+    opened = desk.event("ticket.opened", "ticket 20", AT, "o", id=20, requester_id=1)
+    with monkeypatch.context() as patch:
+        crash_before_append(patch)
+        with pytest.raises(Crashed):
+            desk.take(opened)
+    # The same process takes the batch again.
+    assert desk.take(opened).stored == 1
+    assert counts(desk.house)[1] == 0
+    assert len(desk.ticket(20)["conversation"]) == 1
 
 
 def test_keys_that_go_away_after_the_append_leave_the_batch_taken_and_the_key_work_for_the_next(
