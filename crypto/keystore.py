@@ -6,7 +6,7 @@ An unreachable key store is `KeysUnavailable` and nothing else: it never looks l
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import psycopg
@@ -28,6 +28,7 @@ class KeyStore:
     """The key database. Reads go to the primary only; nothing is cached between transactions."""
 
     def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
         self._pool: ConnectionPool[psycopg.Connection[DictRow]] = ConnectionPool(
             dsn,
             min_size=0,
@@ -71,18 +72,16 @@ class KeyStore:
     @contextmanager
     def alone(self, task: str) -> Iterator[bool]:
         """Try to be the only process at a task, and say whether that worked. The end of the process ends it, too."""
-        with self._lent() as connection:
-            connection.autocommit = True
+        # Not of the pool: it is held for long, and whoever holds it needs connections of the pool.
+        try:
+            connection = psycopg.connect(self._dsn, autocommit=True, row_factory=dict_row)
+        except psycopg.OperationalError:
+            raise KeysUnavailable("the key database cannot be reached") from None
+        with closing(connection):
             row = connection.execute(
                 "SELECT pg_try_advisory_lock(hashtextextended(%s, 0)) AS alone", (f"sealdesk/task/{task}",)
             ).fetchone()
-            alone = row is not None and bool(row["alone"])
-            try:
-                yield alone
-            finally:
-                if not connection.closed:
-                    connection.execute("SELECT pg_advisory_unlock_all()")
-                    connection.autocommit = False
+            yield row is not None and bool(row["alone"])
 
     def close(self) -> None:
         """Give the connections back."""

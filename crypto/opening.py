@@ -61,16 +61,17 @@ class Path:
             return KeyLost("the key of a fact is missing")
         if self._is_marked("leaf", row) or self._is_marked("thing", self._things.get(thing)):
             return SHREDDED
-        owners = [self._owner(owner, tenant) for owner in (row["parent"], *(row["co_owners"] or ()))]
+        ids = (row["parent"], *(row["co_owners"] or ()))
+        owners = [self._owner(owner, tenant) for owner in ids]
         if SHREDDED in owners:
-            return SHREDDED
+            is_bound = self._tree.is_bound(row, thing, key_id, *ids)
+            return SHREDDED if is_bound else SealBroken("a leaf hangs where it was not hung")
         for owner in owners:
             if isinstance(owner, SealdeskError):
                 return owner
         if row["wrapped"] is None:
             return KeyLost("the key of a fact is missing, and no shred explains it")
         wrapped: bytes = row["wrapped"]
-        ids = (row["parent"], *(row["co_owners"] or ()))
         for owner_id, owner in reversed(list(zip(ids, owners, strict=True))):
             assert isinstance(owner, Key)
             try:
@@ -98,6 +99,8 @@ class Path:
         if self._is_marked("subject", row):
             return SHREDDED
         above = self._owner(row["parent"], tenant)
+        if above is SHREDDED and not self._tree.is_bound(row, owner, owner, row["parent"]):
+            return SealBroken("a subject hangs where it was not hung")
         if not isinstance(above, Key):
             return above
         if row["wrapped"] is None:

@@ -44,11 +44,12 @@ def canonical(reference: Reference) -> bytes:
 
 
 def _email(value: str) -> str:
-    text = _folded(value).strip()
+    text = unicodedata.normalize("NFKC", value).strip()
     local, at, host = text.rpartition("@")
     if not at or not local or not host or re.search(r"[\s<>,;]", text):
         raise ReferenceMalformed("this is no e-mail address")
-    return f"{local}@{_host(host)}"
+    # The host is not case-folded: that would make another domain of it (ß, ς). IDNA maps it.
+    return f"{_folded(local)}@{_host(host.rstrip('.'))}"
 
 
 def _folded(value: str) -> str:
@@ -59,7 +60,7 @@ def _folded(value: str) -> str:
 
 def _host(host: str) -> str:
     if host.isascii():
-        return host
+        return host.lower()
     try:
         return idna.encode(host, uts46=True).decode()
     except idna.IDNAError:

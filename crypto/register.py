@@ -153,7 +153,14 @@ class Register:
 
     def indexes_of(self, owners: Iterable[UUID]) -> list[tuple[UUID, bytes]]:
         """Find every blind index that leads to these people and things, as (owner, index)."""
-        return [(owner, index) for owner, index, _ in self._backs(owners)]
+        return self._still_of(owners, self._backs(owners))
+
+    def _still_of(
+        self, owners: Iterable[UUID], backs: Sequence[tuple[UUID, bytes, Mapping[str, Any]]]
+    ) -> list[tuple[UUID, bytes]]:
+        """Leave out what leads to somebody else by now: two claims at once leave a way back that is no longer true."""
+        mine, known = set(owners), self.look_up(index for _, index, _ in backs)
+        return [(owner, index) for owner, index, _ in backs if index in known and known[index].inside in mine]
 
     def _backs(self, owners: Iterable[UUID]) -> list[tuple[UUID, bytes, Mapping[str, Any]]]:
         rows = rows_of(self._tree.cursor, SQL.backs_of.sql, owners=list(owners))
@@ -193,14 +200,14 @@ class Register:
     def fence(self, owners: Sequence[UUID], at: datetime) -> int:
         """Turn every reference of these people and things into a fence. Returns how many there were."""
         backs = self._backs(owners)
-        indexes = [index for _, index, _ in backs]
         if not backs:
             return 0
+        indexes = [index for _, index in self._still_of(owners, backs)]
         self.fence_tags(self.tags(indexes, at), at)
         self._tree.cursor.execute(SQL.delete_entries.sql, {"tenant": self._tenant, "indexes": indexes})
         self._tree.cursor.execute(SQL.delete_backs.sql, {"owners": list(owners)})
         self._tree.lose_children(Counter(row["page"] for *_, row in backs))
-        return len(backs)
+        return len(indexes)
 
     def fence_tags(self, tags: Sequence[bytes], at: datetime) -> None:
         """Store fences with the day of `at`."""

@@ -179,6 +179,8 @@ class Tree:
                 key = Key(unwrap(parent_key, row["wrapped"], ends=bound))
             if row["line"] is not None:
                 self.check_mark("subject", subject_id, row)
+            if above is not None and not above.living and not self.is_bound(row, subject_id, subject_id, row["parent"]):
+                raise SealBroken("a subject hangs where it was not hung")
             living = row["line"] is None and (above is None or above.living)
             if living and key is None:
                 raise KeyLost("the key of a living subject is missing")
@@ -214,6 +216,10 @@ class Tree:
                 "parents": [bucket.id for bucket in buckets],
                 "agents": [agent for *_, agent, _ in new],
                 "upstreams": [upstream for *_, upstream in new],
+                "bound": [
+                    self.bind(tenant, owner.id, owner.id, bucket.id)
+                    for bucket, owner in zip(buckets, owners, strict=True)
+                ],
                 "wrapped": [
                     wrap(bucket.key, owner.key.material, ends=ends(tenant, bucket.id.bytes, owner.id))
                     for bucket, owner in zip(buckets, owners, strict=True)
@@ -255,6 +261,10 @@ class Tree:
                     "{" + ",".join(str(owner.id) for owner in order.owners[1:]) + "}" if order.owners[1:] else None
                     for order in orders
                 ],
+                "bound": [
+                    self.bind(tenant, order.thing, order.key_id, *(owner.id for owner in order.owners))
+                    for order in orders
+                ],
                 "wrapped": wrapped,
             },
         )
@@ -281,6 +291,7 @@ class Tree:
                 "key_id": leaf["key_id"],
                 "co_owners": co_owners,
                 "expected": leaf["co_owners"],
+                "bound": self.bind(leaf["tenant"], leaf["thing_id"], leaf["key_id"], leaf["owner"], *co_owners),
                 "wrapped": wrap(owner.key, leaf["wrapped"], ends=bound),
             },
         ).rowcount
@@ -307,6 +318,7 @@ class Tree:
             {
                 "subject_id": secondary.subject_id,
                 "parent": primary.subject_id,
+                "bound": self.bind(secondary.tenant, secondary.subject_id, secondary.subject_id, primary.subject_id),
                 "wrapped": wrap(primary.key, secondary.key.material, ends=bound),
             },
         )
@@ -316,13 +328,30 @@ class Tree:
         if secondary.upstream:
             self.cursor.execute(SQL.mark_upstream.sql, {"subject_ids": [primary.subject_id]})
 
-    def mark(self, kind: str, key_id: UUID, tenant: TenantId, line: int) -> bytes:
-        """Compute the MAC that a shredded row carries instead of a key (HMAC-SHA-256)."""
+    def _mac(self, *parts: bytes) -> bytes:
+        """Authenticate what a row says, under the mark key of the house (HMAC-SHA-256)."""
         if self._mark_key is None:
             self._mark_key = self.service_key(HOUSE, "mark").key
+        return hmac.digest(self._mark_key.material, context(*parts), "sha256")
+
+    def mark(self, kind: str, key_id: UUID, tenant: TenantId, line: int) -> bytes:
+        """Compute the MAC that a shredded row carries instead of a key."""
         number = line.to_bytes(8, "big", signed=True)
-        message = context(b"sealdesk/mark/1", kind.encode(), key_id.bytes, tenant.bytes, number)
-        return hmac.digest(self._mark_key.material, message, "sha256")
+        return self._mac(b"sealdesk/mark/1", kind.encode(), key_id.bytes, tenant.bytes, number)
+
+    def bind(self, tenant: TenantId, thing: UUID, key_id: UUID, *parents: UUID) -> bytes:
+        """Compute the MAC by which a row says under which parents it hangs.
+
+        Opening needs no MAC: a key unwraps only at its place. It is for the row whose parent was shredded, so that
+        nobody makes a living row look shredded by naming another parent. Of a subject, `thing` is the subject itself.
+        """
+        return self._mac(
+            b"sealdesk/bound/1", tenant.bytes, thing.bytes, key_id.bytes, *(parent.bytes for parent in parents)
+        )
+
+    def is_bound(self, row: DictRow, thing: UUID, key_id: UUID, *parents: UUID) -> bool:
+        """Tell whether a row hangs where it was hung."""
+        return hmac.compare_digest(bytes(row["bound"]), self.bind(TenantId(row["tenant"]), thing, key_id, *parents))
 
     def check_mark(self, kind: str, key_id: UUID, row: DictRow) -> None:
         """Check that a row which says that it was shredded says so with our MAC.

@@ -10,6 +10,7 @@ A reveal opens a page with one query for its keys, and leaves an access line bef
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -34,10 +35,13 @@ from services.log import STATEMENTS, Facts
 
 #: Rows whose keys are fetched with one query.
 PAGE_ROWS = 500
+#: How long an opened page is shown from, in seconds: less than what a certificate allows a request.
+ANSWER_SECONDS = 20.0
 
 Row = TypeVar("Row")
 Personal = Mapping[str, bytes | None]
 Content = Mapping[str, Any] | str
+Contents = Mapping[tuple[ThingId, KeyId], Content]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +118,17 @@ class Reading:
         things = list(dict.fromkeys(thing for thing, _ in seals))
         self.leave_access_line(tenant, what, things, reveal)
         places = [(thing, header_of(seal).key_id) for thing, seal in seals]
-        with self._keys.transaction() as cursor:
-            found = open_leaves(Tree(cursor, self._roots), tenant, places)
-        # All of the page is opened here, so that its keys are gone before the first row is shown.
-        contents = {
-            place: _content(tenant, place[0], seal, found[place])
-            for place, (_, seal) in zip(places, seals, strict=True)
-        }
-        return Opened(contents)
+
+        def opened() -> Contents:
+            with self._keys.transaction() as cursor:
+                found = open_leaves(Tree(cursor, self._roots), tenant, places)
+            # All of the page is opened here, so that its keys are gone before the first row is shown.
+            return {
+                place: _content(tenant, place[0], seal, found[place])
+                for place, (_, seal) in zip(places, seals, strict=True)
+            }
+
+        return Opened(opened)
 
     def leave_access_line(self, tenant: TenantId, what: str, things: Sequence[UUID], reveal: Reveal) -> None:
         """Write who is about to see which things, and why. Who and why are sealed under the desk."""
@@ -142,16 +149,23 @@ class Reading:
 
 
 class Opened:
-    """The personal fields of one page, by the place of their seal; or none when nothing is revealed."""
+    """The personal fields of one page, by the place of their seal; or none when nothing is revealed.
 
-    def __init__(self, contents: Mapping[tuple[ThingId, KeyId], Content] | None) -> None:
-        self._contents = contents
+    An answer that is read slowly is opened again after `ANSWER_SECONDS`: whoever was shredded meanwhile is not shown.
+    """
+
+    def __init__(self, opened: Callable[[], Contents] | None) -> None:
+        self._opened = opened
+        self._contents = None if opened is None else opened()
+        self._since = time.monotonic()
 
     def __repr__(self) -> str:
         return "Opened()"
 
     def fields(self, thing: ThingId, personal: Personal) -> dict[str, Any]:
         """Show each personal field of a row; the original of a word stands beside the word that counts."""
+        if self._opened is not None and time.monotonic() - self._since > ANSWER_SECONDS:
+            self._contents, self._since = self._opened(), time.monotonic()
         return {
             f"{name}_as_given" if name in _WORD_COLUMNS else name: self._field(thing, name, seal)
             for name, seal in sorted(personal.items())

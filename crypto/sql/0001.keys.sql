@@ -24,6 +24,7 @@ CREATE TABLE subjects (
     parent uuid NOT NULL,
     agent boolean NOT NULL DEFAULT false,
     upstream boolean NOT NULL DEFAULT false,
+    bound bytea NOT NULL,
     wrapped bytea,
     line bigint,
     mark bytea,
@@ -33,6 +34,7 @@ CREATE TABLE subjects (
 );
 COMMENT ON TABLE subjects IS 'A row is a person: a random id, the key that everything about the person hangs from, and after a shred the ledger line with a MAC instead of the key.';
 COMMENT ON COLUMN subjects.parent IS 'The bucket, or the subject that this one was merged into.';
+COMMENT ON COLUMN subjects.bound IS 'A MAC over tenant, subject and parent: nobody else can make it look as if it had died with another.';
 COMMENT ON COLUMN subjects.profile IS 'The thing whose stream holds the profile.';
 COMMENT ON COLUMN subjects.upstream IS 'Whether an id of upstream leads here.';
 CREATE INDEX subjects_by_parent ON subjects (parent);
@@ -56,6 +58,7 @@ CREATE TABLE leaves (
     tenant uuid NOT NULL,
     owner uuid NOT NULL,
     co_owners uuid[],
+    bound bytea NOT NULL,
     wrapped bytea,
     line bigint,
     mark bytea,
@@ -65,6 +68,7 @@ CREATE TABLE leaves (
 );
 ALTER TABLE leaves ALTER COLUMN wrapped SET STORAGE EXTERNAL;
 COMMENT ON TABLE leaves IS 'A row is the key of one fact, wrapped under its owner and then under each of its co-owners in turn, so that it dies with any of them. A row whose key was swept stays, so that a shred can be told from a loss.';
+COMMENT ON COLUMN leaves.bound IS 'A MAC over tenant, thing, key and owners: nobody else can make it look as if it had died with another owner.';
 CREATE INDEX leaves_by_owner ON leaves (owner);
 CREATE INDEX leaves_by_co_owners ON leaves USING gin (co_owners) WHERE co_owners IS NOT NULL;
 

@@ -32,11 +32,12 @@ FROM unnest(%(subject_ids)b::uuid[], %(lost)b::integer[]) AS given (subject_id, 
 WHERE subjects.subject_id = given.subject_id;
 
 -- name: insert_subjects!
-INSERT INTO subjects (subject_id, tenant, profile, parent, agent, upstream, wrapped)
-SELECT given.subject_id, %(tenant)s, given.profile, given.parent, given.agent, given.upstream, given.wrapped
+INSERT INTO subjects (subject_id, tenant, profile, parent, agent, upstream, bound, wrapped)
+SELECT given.subject_id, %(tenant)s, given.profile, given.parent, given.agent, given.upstream, given.bound,
+       given.wrapped
 FROM unnest(%(subject_ids)b::uuid[], %(profiles)b::uuid[], %(parents)b::uuid[], %(agents)b::boolean[],
-            %(upstreams)b::boolean[], %(wrapped)b::bytea[])
-     AS given (subject_id, profile, parent, agent, upstream, wrapped);
+            %(upstreams)b::boolean[], %(bound)b::bytea[], %(wrapped)b::bytea[])
+     AS given (subject_id, profile, parent, agent, upstream, bound, wrapped);
 
 -- name: insert_things!
 INSERT INTO things (thing_id, tenant, kind, owner)
@@ -44,10 +45,11 @@ SELECT given.thing_id, %(tenant)s, given.kind, given.owner
 FROM unnest(%(thing_ids)b::uuid[], %(kinds)b::text[], %(owners)b::uuid[]) AS given (thing_id, kind, owner);
 
 -- name: insert_leaves!
-INSERT INTO leaves (thing_id, key_id, tenant, owner, co_owners, wrapped)
-SELECT given.thing_id, given.key_id, %(tenant)s, given.owner, given.co_owners::uuid[], given.wrapped
+INSERT INTO leaves (thing_id, key_id, tenant, owner, co_owners, bound, wrapped)
+SELECT given.thing_id, given.key_id, %(tenant)s, given.owner, given.co_owners::uuid[], given.bound, given.wrapped
 FROM unnest(%(thing_ids)b::uuid[], %(key_ids)b::uuid[], %(owners)b::uuid[], %(co_owners)b::text[],
-            %(wrapped)b::bytea[]) AS given (thing_id, key_id, owner, co_owners, wrapped);
+            %(bound)b::bytea[], %(wrapped)b::bytea[])
+     AS given (thing_id, key_id, owner, co_owners, bound, wrapped);
 
 -- name: chains
 -- The subjects of a batch with everyone they were merged into, and the bucket at the top of each chain.
@@ -56,7 +58,7 @@ WITH RECURSIVE chain AS (
     UNION
     SELECT above.* FROM chain JOIN subjects AS above ON above.subject_id = chain.parent
 )
-SELECT chain.subject_id, chain.tenant, chain.profile, chain.parent, chain.agent, chain.upstream, chain.wrapped,
+SELECT chain.subject_id, chain.tenant, chain.profile, chain.parent, chain.agent, chain.upstream, chain.bound, chain.wrapped,
        chain.line, chain.mark, bucket.epoch, bucket.wrapped AS bucket_wrapped
 FROM chain LEFT JOIN wrapping_keys AS bucket ON bucket.key_id = chain.parent;
 
@@ -75,15 +77,15 @@ WITH RECURSIVE wanted AS (
 ), top AS (
     SELECT id FROM owner UNION SELECT parent FROM chain
 )
-SELECT 'leaf' AS level, thing_id, key_id AS id, tenant, owner AS parent, co_owners, wrapped, line, mark,
+SELECT 'leaf' AS level, thing_id, key_id AS id, tenant, owner AS parent, co_owners, bound, wrapped, line, mark,
        NULL::integer AS epoch, NULL::text AS kind FROM leaf
 UNION ALL
-SELECT 'thing', thing_id, thing_id, tenant, owner, NULL, NULL, line, mark, NULL, NULL
+SELECT 'thing', thing_id, thing_id, tenant, owner, NULL, NULL, NULL, line, mark, NULL, NULL
 FROM things WHERE line IS NOT NULL AND thing_id IN (SELECT thing_id FROM wanted)
 UNION ALL
-SELECT 'subject', NULL, subject_id, tenant, parent, NULL, wrapped, line, mark, NULL, NULL FROM chain
+SELECT 'subject', NULL, subject_id, tenant, parent, NULL, bound, wrapped, line, mark, NULL, NULL FROM chain
 UNION ALL
-SELECT 'key', NULL, key_id, tenant, NULL, NULL, wrapped, NULL, NULL, epoch, kind
+SELECT 'key', NULL, key_id, tenant, NULL, NULL, NULL, wrapped, NULL, NULL, epoch, kind
 FROM top JOIN wrapping_keys ON wrapping_keys.key_id = top.id;
 
 -- name: things_by_id
@@ -158,7 +160,7 @@ SELECT thing_id, kind, line IS NULL AS living FROM things WHERE owner = ANY(%(ow
 UPDATE things SET owner = %(owner)s WHERE thing_id = %(thing_id)s AND owner <> %(owner)s AND line IS NULL;
 
 -- name: rewrap_leaf!
-UPDATE leaves SET co_owners = %(co_owners)s, wrapped = %(wrapped)s
+UPDATE leaves SET co_owners = %(co_owners)s, bound = %(bound)s, wrapped = %(wrapped)s
 WHERE thing_id = %(thing_id)s AND key_id = %(key_id)s AND wrapped IS NOT NULL
   AND co_owners IS NOT DISTINCT FROM %(expected)s::uuid[];
 
@@ -167,11 +169,14 @@ UPDATE leaves SET wrapped = NULL, line = %(line)s, mark = %(mark)s
 WHERE thing_id = %(thing_id)s AND key_id = %(key_id)s AND line IS NULL;
 
 -- name: reparent_subject!
-UPDATE subjects SET parent = %(parent)s, wrapped = %(wrapped)s
+UPDATE subjects SET parent = %(parent)s, bound = %(bound)s, wrapped = %(wrapped)s
 WHERE subject_id = %(subject_id)s AND wrapped IS NOT NULL;
 
 -- name: kept_position
 SELECT position FROM kept FOR UPDATE;
+
+-- name: kept_now
+SELECT position FROM kept;
 
 -- name: advance_kept!
 UPDATE kept SET position = greatest(position, %(position)s);
