@@ -60,7 +60,10 @@ WAITING_PAGE = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """How a number of records fared. `read` is the sum of the others."""
+    """How a number of records fared. `read` is the sum of the others.
+
+    A record that waited and was then taken counts as stored in the batch that took it, and -1 as quarantined there.
+    """
 
     read: int = 0
     stored: int = 0
@@ -124,6 +127,8 @@ class Intake:
         self._keys = keys
         self._roots = roots
         self._tenants = tenants
+        #: Waiting records that this instance counted as quarantined.
+        self._put_aside: set[UUID | None] = set()
         #: Whether a crash, or somebody in the way, may have left key work undone or records waiting for what is there.
         self._behind = True
 
@@ -133,7 +138,7 @@ class Intake:
         Raises:
             KeysUnavailable, LogUnavailable: nothing was acknowledged; taking the same parcels again is safe.
         """
-        if self._behind:
+        if self._behind or keeping.is_behind(self._keys, self._facts):
             keeping.catch_up(self._keys, self._roots, self._facts)
             self._behind = False
             self._take_up(self._known_by_now(self._waited_for()), at)
@@ -145,8 +150,7 @@ class Intake:
             for one in judged
             if isinstance(one.refusal, RecordWaits) and (tenant := self._tenants.by_name().get(one.parcel.tenant or ""))
         ]
-        self._take_up([*appeared, *self._known_by_now(waits)], at)
-        return tally
+        return tally + self._take_up([*appeared, *self._known_by_now(waits)], at)
 
     def replay(self, records: Sequence[tuple[UUID, Parcel]], *, at: datetime) -> Tally:
         """Take quarantined records once more, given as (id, parcel). Those that are taken or refused leave."""
@@ -154,13 +158,26 @@ class Intake:
         self._take_up(appeared, at)
         return tally
 
-    def _take_up(self, appeared: Sequence[tuple[TenantId, bytes]], at: datetime) -> None:
-        """Take the quarantined records that waited for what is known now, and those that waited for these."""
+    def _take_up(self, appeared: Sequence[tuple[TenantId, bytes]], at: datetime) -> Tally:
+        """Take the quarantined records that waited for what is known now, and those that waited for these.
+
+        Returns what has to be added to earlier counts: a record that this instance read and put aside is not
+        quarantined any more once it is stored or refused.
+        """
+        correction = Tally()
         while appeared:
             more: list[tuple[TenantId, bytes]] = []
             for waiting in self._waiting(appeared):
                 more.extend(self._take(waiting, at, ())[1])
+                for one in waiting:
+                    if one.waited_as in self._put_aside and not isinstance(one.refusal, RecordWaits):
+                        self._put_aside.discard(one.waited_as)
+                        if one.refusal is None:
+                            correction += Tally(stored=1, quarantined=-1)
+                        elif isinstance(one.refusal, RecordFenced):
+                            correction += Tally(refused=1, quarantined=-1)
             appeared = more
+        return correction
 
     def _take(
         self, judged: Sequence[Judged], at: datetime, positions: Sequence[Position]
@@ -192,6 +209,9 @@ class Intake:
                 tree = Tree(cursor, self._roots)
                 for batch in batches:
                     self._hold(cursor, batch)
+                    opening = _opened_by(batch)
+                    if len(self._facts.without_facts(sorted(opening))) < len(opening):
+                        raise Disturbed("somebody else opened the same thing meanwhile")
                 head, appended = self._facts.append(sealed, beside)
                 for batch in batches:
                     self._keep(tree, batch)
@@ -202,6 +222,7 @@ class Intake:
             if appended is None:
                 raise
             self._behind = True
+        self._put_aside.update(record.id for record in quarantined if isinstance(record.refusal, RecordWaits))
         appeared = [
             (batch.tenant.id, index) for batch in batches for index in (*batch.changes.entries, *batch.changes.appeared)
         ]
@@ -271,6 +292,11 @@ class Intake:
                     seen.update(one.digests)
             except RecordRefused as refusal:
                 one.refusal = refusal
+                if isinstance(refusal, RecordFenced):
+                    # What comes on a refused ticket is refused as well, and so is what waits for it.
+                    for index in (index for draft in one.parcel.drafts for index in desk.fence_with(draft)):
+                        register.fence_tags(register.tags([index], at), at)
+                        desk.changes.appeared.append(index)
         batch.changes = desk.changes
 
     def _view(self, tree: Tree, tenant: Tenant, known: Mapping[bytes, Known]) -> tuple[View, Mapping[UUID, Person]]:
@@ -303,6 +329,8 @@ class Intake:
     @staticmethod
     def _issue(tree: Tree, batch: TenantBatch) -> None:
         changes, tenant = batch.changes, batch.tenant.id
+        # Keys and references are for the living: a shred that comes now waits for this transaction, and finds them.
+        Intake._hold(tree.cursor, batch)
         if changes.upstream:
             # With the register entries of their ids: another writer has to see at once that these are known upstream,
             # lest an address that two contacts share should make one person of them.
@@ -375,18 +403,20 @@ class Intake:
         taken = rows_of(cursor, trees.SQL.take_subjects.sql, subject_ids=sorted(changed))
         people = [*taken, *rows_of(cursor, trees.SQL.hold_subjects.sql, subject_ids=sorted(named - changed))]
         touched = {fact.stream for fact in changes.facts}
+        alone = changes.moved.keys() | _opened_by(batch)
         things = [
-            *rows_of(cursor, trees.SQL.take_things.sql, thing_ids=sorted(changes.moved)),
-            *rows_of(cursor, trees.SQL.hold_things.sql, thing_ids=sorted(touched - changes.moved.keys())),
+            *rows_of(cursor, trees.SQL.take_things.sql, thing_ids=sorted(alone)),
+            *rows_of(cursor, trees.SQL.hold_things.sql, thing_ids=sorted(touched - alone)),
         ]
         if not all(row["living"] for row in (*people, *things)):
             raise Disturbed("somebody or something was shredded meanwhile")
         if batch.view is not None:
             for row in taken:
                 person = batch.view.people.get(row["subject_id"])
-                if person is not None and person.id in changes.merged:
+                merging = {*changes.merged, *changes.merged.values()}
+                if person is not None and person.id in merging:
                     gained = row["upstream"] and not person.upstream and person.id not in changes.upstream
-                    if row["merged"] or gained:
+                    if row["merged"] or (gained and person.id in changes.merged):
                         raise Disturbed("somebody was merged, or became known upstream, meanwhile")
         decided_on = batch.view.things if batch.view is not None else {}
         for row in things:
@@ -501,6 +531,12 @@ class Intake:
                 known = Register(Tree(cursor, self._roots), tenant).look_up(indexes)
             found.extend((tenant, index) for index, entry in known.items() if entry.inside is not None)
         return found
+
+
+def _opened_by(batch: TenantBatch) -> set[UUID]:
+    """Name the things that this batch opens."""
+    before = batch.view.things if batch.view is not None else {}
+    return {id_ for id_ in batch.changes.things if id_ not in before or not before[id_].opened}
 
 
 def _grouped(pairs: Iterable[tuple[TenantId, bytes]]) -> dict[TenantId, list[bytes]]:

@@ -42,6 +42,13 @@ def advance(cursor: Cursor[DictRow], head: int, newest: int) -> None:
     cursor.execute(SQL.advance_kept_from.sql, {"head": head, "newest": newest})
 
 
+def is_behind(keys: KeyStore, facts: Facts) -> bool:
+    """Tell whether a fact may still call for key work: another process may have died right behind its append."""
+    with keys.transaction() as cursor:
+        after = rows_of(cursor, SQL.kept_now.sql)[0]["position"]
+    return bool(facts.page_for_keeping(after, 1))
+
+
 def merge(tree: Tree, facts: Facts, secondary: SubjectId, primary: SubjectId) -> None:
     """Hang one person under another. If the primary was shredded meanwhile, the secondary goes the same way."""
     people = tree.people([secondary, primary])

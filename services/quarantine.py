@@ -35,6 +35,11 @@ _KINDS: dict[str, frozenset[Kind]] = {}
 for _plan in CATALOGUE.values():
     for _name, _mark in _plan.names:
         _KINDS[_name] = _KINDS.get(_name, frozenset()) | {_mark.kind}
+#: Whoever stands only here is named in the record of somebody else, who loses no more than that.
+_OWNING = {
+    name for plan in CATALOGUE.values() for name, mark in plan.names if mark.role in ("self", "requester", "author")
+}
+_MERELY_NAMED = _KINDS.keys() - _OWNING
 
 
 class Quarantine:
@@ -106,8 +111,7 @@ class Quarantine:
             read = [_references(raw) for _, raw in page]
             fenced = self._fenced(tenant, {reference for found in read if found for reference in found})
             for (row, raw), found in zip(page, read, strict=True):
-                text = raw.decode(errors="replace").casefold()
-                if any(value in text for value in wanted) or (found and not fenced.isdisjoint(found)):
+                if _says(raw, wanted, is_json=found is not None) or (found and not fenced.isdisjoint(found)):
                     condemned.append(row)
                 elif found is None and not wanted:
                     unjudged += 1
@@ -156,6 +160,14 @@ def _indexed(
             continue
 
 
+def _says(raw: bytes, wanted: Collection[str], *, is_json: bool) -> bool:
+    """Tell whether a field of a record is one of these values; of what is no JSON, whether it says one anywhere."""
+    if is_json:
+        return any(str(item).strip().casefold() in wanted for _, item in _leaves(orjson.loads(raw)))
+    text = raw.decode(errors="replace").casefold()
+    return any(value in text for value in wanted)
+
+
 def _references(raw: bytes) -> set[Reference] | None:
     """Read whatever may be a reference in a record that may be wrong in any way; None when it is no JSON at all."""
     try:
@@ -175,20 +187,25 @@ def _references(raw: bytes) -> set[Reference] | None:
     return found
 
 
-def _walk(value: Any, name: str = "") -> Iterator[Reference]:
-    """Find addresses anywhere, and ids in the fields that are known to hold them."""
-    match value:
-        case dict():
-            for key, item in value.items():
-                yield from _walk(item, str(key))
-        case list():
-            for item in value:
-                yield from _walk(item, name)
-        case str() | int() | float() if not isinstance(value, bool):
+def _leaves(value: Any) -> Iterator[tuple[str, Any]]:
+    """List the single values in a record with the name of their field. It may nest deeper than Python calls."""
+    left = [("", value)]
+    while left:
+        name, item = left.pop()
+        if isinstance(item, dict):
+            left.extend((str(key), inner) for key, inner in item.items())
+        elif isinstance(item, list):
+            left.extend((name, inner) for inner in item)
+        elif name not in _MERELY_NAMED:
+            yield name, item
+
+
+def _walk(value: Any) -> Iterator[Reference]:
+    """Find addresses, and ids in the fields that are known to hold them, but for those who are merely named."""
+    for name, item in _leaves(value):
+        if isinstance(item, str | int | float) and not isinstance(item, bool):
             kinds = set(_KINDS.get(name, ()))
-            if isinstance(value, str) and "@" in value:
+            if isinstance(item, str) and "@" in item:
                 kinds.add(Kind.EMAIL)
             for kind in kinds:
-                yield Reference(kind, str(value))
-        case _:
-            return
+                yield Reference(kind, str(item))

@@ -88,6 +88,8 @@ class Mentioned:
     path: str
     reference: Reference
     index: bytes
+    #: The value as it came: an id that was a number is told as a number.
+    said: str | int = field(repr=False)
     #: A display name that stood beside an address.
     name: str = field(default="", repr=False)
 
@@ -167,6 +169,13 @@ class Desk:
             decision.take(draft, digest)
         self.changes.take_in(decision.changes)
         return decision.changes.facts
+
+    def fence_with(self, draft: Draft) -> list[bytes]:
+        """Name the ticket that a shredded person would have opened: what follows on it is about that person, too."""
+        if draft.plan.record.THING != "ticket" or not draft.plan.record.OPENS:
+            return []
+        own = _Take(Decision(self._view, self.changes, self._index, self._new_id, self._now), draft, b"")._mentions
+        return [mention.index for mention in own.get("self", []) if mention.index not in self._view.known]
 
     def refuse_fenced(self, drafts: Sequence[Draft]) -> None:
         """Check a parcel that is stored already: whoever it was about may have been shredded since.
@@ -418,17 +427,17 @@ class _Take:
             if value is None:
                 continue
             for item in value if isinstance(value, list) else (value,):
-                mentions.setdefault(mark.role, []).append(self._mention(name, mark, str(item)))
+                mentions.setdefault(mark.role, []).append(self._mention(name, mark, item))
         self._read_subject(mentions)
         return mentions
 
-    def _mention(self, path: str, mark: Names, value: str) -> Mentioned:
+    def _mention(self, path: str, mark: Names, said: str | int) -> Mentioned:
         name = ""
-        if mark.kind is Kind.EMAIL and mark.role in ("copied", "author"):
-            name, value = parseaddr(value)
-        reference = Reference(mark.kind, value)
+        if isinstance(said, str) and mark.kind is Kind.EMAIL and mark.role in ("copied", "author"):
+            name, said = parseaddr(said)
+        reference = Reference(mark.kind, str(said))
         try:
-            return Mentioned(path, reference, self._d._index(reference), name)
+            return Mentioned(path, reference, self._d._index(reference), said, name)
         except ReferenceMalformed:
             raise RecordInvalid("malformed_reference", f"data.{path}") from None
 
@@ -441,7 +450,7 @@ class _Take:
             raise RecordInvalid("subject_differs", "subject")
         own = mentions.setdefault("self", [])
         try:
-            mention = Mentioned("subject", subject, self._d._index(subject))
+            mention = Mentioned("subject", subject, self._d._index(subject), subject.value)
         except ReferenceMalformed:
             raise RecordInvalid("malformed_reference", "subject") from None
         same_kind = [other.index for other in own if other.reference.kind is subject.kind]
@@ -458,7 +467,7 @@ class _Take:
         if not own:
             raise RecordInvalid("no_reference", "subject")
         if not self._d._readmits(self._draft, own, self._day):
-            self._refuse_fenced(own)
+            own = self._without_fenced(own)
         if not self._draft.plan.record.OPENS and all(self._d._inside(mention.index) is None for mention in own):
             raise RecordWaits("unknown_person", "subject", waits_for=own[0].index)
         before = set(self._d.changes.merged)
@@ -516,6 +525,9 @@ class _Take:
         thing = None if inside is None else self._d._thing_or_none(inside)
         if inside is None or thing is None or not thing.opened:
             if not self._draft.plan.record.OPENS:
+                # What a shredded person wrote is refused at once; in the quarantine it would wait readable.
+                if getattr(self._draft.data, "incoming", None) is not False:
+                    self._refuse_fenced(self._mentions.get("author", []))
                 raise RecordWaits("unknown_ticket", "subject", waits_for=own[0].index)
             return self._open_ticket(own[0], thing)
         if self._draft.plan.record.OPENS:
@@ -558,7 +570,7 @@ class _Take:
         mentions = self._mentions.get("requester", [])
         if not mentions:
             return None
-        self._refuse_fenced(mentions)
+        mentions = self._without_fenced(mentions)
         before = set(self._d.changes.merged)
         person = self._d._identify(mentions)
         self._tell_merges(before, person)
@@ -605,7 +617,7 @@ class _Take:
     def _author(self, requester: Somebody) -> tuple[SubjectId, ...]:
         """Say who wrote this and whose it is: the requester's, and with him a writer's who is no agent."""
         incoming = getattr(self._draft.data, "incoming", None)
-        mentions = self._mentions.get("author", [])
+        mentions = self._author_mentions(incoming)
         gone = [mention for mention in mentions if self._is_gone(mention)]
         if gone and incoming is not False:
             raise RecordFenced("fenced", f"data.{gone[0].path}")
@@ -623,18 +635,28 @@ class _Take:
         if author.id == requester.id:
             self._clear["by"] = "requester"
             return (requester.id,)
-        if self._d._is_agent(author) or incoming is False:
+        if incoming is False or (self._d._is_agent(author) and incoming is not True):
             self._clear["by"] = "agent"
             return (requester.id,)
         self._clear["by"] = "contact"
         return (requester.id, author.id)
+
+    def _author_mentions(self, incoming: bool | None) -> list[Mentioned]:
+        """List who may have written this. What goes out is sent from an address of the desk, which names nobody."""
+        mentions = self._mentions.get("author", [])
+        if incoming is False:
+            for mention in mentions:
+                if mention.path == "from_email":
+                    self._personal["from_email"] = mention.said
+            mentions = [mention for mention in mentions if mention.path != "from_email"]
+        return mentions
 
     def _mention_person(self, person: Somebody, mentions: Sequence[Mentioned], told: dict[str, Any]) -> None:
         """Tell the profile of somebody what this record alone says about that person."""
         untold = [mention for mention in mentions if not self._is_told(mention)]
         personal = dict(told)
         for mention in untold:
-            personal.setdefault(_MENTION_FIELDS[mention.reference.kind], mention.reference.value)
+            personal.setdefault(_MENTION_FIELDS[mention.reference.kind], mention.said)
             self._d.changes.mentioned.add(mention.index)
         if personal:
             clear = {"person": person.id.hex}
@@ -646,6 +668,23 @@ class _Take:
                 return True
         known = self._d._view.known.get(mention.index)
         return known is not None and known.inside is not None and known.told
+
+    def _without_fenced(self, mentions: list[Mentioned]) -> list[Mentioned]:
+        """Leave the addresses of shredded people out where an id says that the record is about somebody living.
+
+        Raises:
+            RecordFenced: no id says so; then a fenced reference says whose the record is.
+        """
+        ids = [self._d._inside(mention.index) for mention in mentions if mention.reference.kind is Kind.PERSON]
+        if not any(id_ is not None and self._d._person(id_).living for id_ in ids):
+            self._refuse_fenced(mentions)
+        gone = [mention for mention in mentions if self._d._is_fenced(mention, self._day)]
+        self._refuse_fenced(mention for mention in gone if mention.reference.kind is Kind.PERSON)
+        for mention in gone:
+            left = self._personal.pop(mention.path, None)
+            if isinstance(left, list) and (rest := [item for item in left if item != mention.reference.value]):
+                self._personal[mention.path] = rest
+        return [mention for mention in mentions if mention not in gone]
 
     def _refuse_fenced(self, mentions: Iterable[Mentioned]) -> None:
         for mention in mentions:

@@ -27,7 +27,7 @@ from crypto import certificates
 from crypto.keystore import KeyStore, rows_of
 from crypto.ledger import Ledger, Line, commitment
 from crypto.register import SQL as REGISTER
-from crypto.register import Register
+from crypto.register import Register, quarter
 from crypto.roots import Roots
 from crypto.tree import SQL, Tree
 from domain.errors import LedgerBroken, NobodyCanAct, ReferenceUnknown, ShredRefused
@@ -226,6 +226,8 @@ class Shredding:
 
     def _intend(self, found: Found, order: Order, shred: UUID) -> None:
         with self._keys.transaction() as cursor:
+            # A fence key that went with a failed transaction would leave tags on the ledger that nothing matches.
+            Tree(cursor, self._roots).service_key(order.tenant, "fence", quarter(self._clock()))
             cursor.execute(
                 SQL.insert_shred.sql,
                 {
@@ -335,7 +337,6 @@ class Shredding:
             tree = Tree(cursor, self._roots)
             tenant = TenantId(row["tenant"])
             register = Register(tree, tenant)
-            at = self._clock()
             if row["kind"] == "thing":
                 targets, people = [row["target"]], []
                 rows_of(cursor, SQL.take_things.sql, thing_ids=targets)
@@ -343,6 +344,8 @@ class Shredding:
             else:
                 people = self._take_group(cursor, row["target"])
                 targets = [person["subject_id"] for person in people]
+            # Not before: whoever had to be waited for could still read.
+            at = self._clock()
             if line is None and any(self._privacy.case(id_).holds for id_ in {*targets} - {*row["targets"]}):
                 # Somebody who joined since the approval is held, and would go along.
                 self._abandon(cursor, row)
@@ -465,7 +468,7 @@ class Shredding:
             raise NobodyCanAct("a destroyed key has no time of destruction")
         found = self._residue.of_shred(row)
         dropped, unjudged = self._quarantine.judge(TenantId(row["tenant"]), values)
-        in_text = self._living.count(TenantId(row["tenant"]), values) if search_living else None
+        in_text = self._living.count(TenantId(row["tenant"]), values) if search_living and values else None
         salt = os.urandom(SALT_BYTES)
         body = certificates.shred_certificate(
             certificate_id=uuid4(),

@@ -27,7 +27,12 @@ Records = Annotated[list[str], typer.Argument(metavar="RECORD...", help="The ids
 
 @commands.command("list")
 def list_(tenant: Tenant = None, json: Json = False, data: Data = None) -> None:
-    """List what is in the quarantine: why, in which field, since when. Nothing is opened."""
+    """List what is in the quarantine: why, in which field, since when. Nothing is opened.
+
+    Example:
+
+        sealdesk quarantine list --json
+    """
     with entered(data) as house:
         rows = house.quarantine.listed(house.tenants.named(tenant).id)
     if json:
@@ -62,7 +67,12 @@ def show(
 
 @commands.command("drop")
 def drop(records: Records, tenant: Tenant = None, json: Json = False, data: Data = None) -> None:
-    """Destroy records and their keys."""
+    """Destroy records and their keys.
+
+    Example:
+
+        sealdesk quarantine drop 0b5c...
+    """
     with entered(data) as house:
         dropped = house.quarantine.drop(house.tenants.named(tenant).id, [_id(record) for record in records])
     if json:
@@ -81,7 +91,12 @@ def replay(
     json: Json = False,
     data: Data = None,
 ) -> None:
-    """Take records once more: after a tenant, a vocabulary or a map was put right."""
+    """Take records once more: after a tenant, a vocabulary or a map was put right.
+
+    Example:
+
+        sealdesk quarantine replay --map examples/support_tickets.toml
+    """
     mapping = None if map_ is None else read_map(map_)
     with entered(data) as house:
         account = house.tenants.named(tenant)

@@ -14,7 +14,7 @@ import pytest
 from domain.errors import ReferenceUnknown
 from services.embedded import Endpoints
 from services.records import parcel_of
-from tests.desks import Desk, desk_house
+from tests.desks import AT, Desk, desk_house
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_a_record_that_can_be_taken_by_now_is_taken_once_and_leaves(desk: Desk) 
         {"type": "sealdesk.ticket.opened.v1", "data": {"id": 7, "email": "ANN@example.org", "status": {}}},
         {"type": "sealdesk.unheard.of.v1", "data": {"somewhere": [{"deep": "ann@EXAMPLE.org"}]}},
         {"type": "sealdesk.contact.updated.v1", "subject": "contact 1", "data": {"name": {}}},
-        {"type": "sealdesk.unheard.of.v1", "data": {"text": "a letter from ann abbott"}},
+        {"type": "sealdesk.unheard.of.v1", "data": {"writer": " ann ABBOTT "}},
     ],
 )
 def test_a_shred_takes_along_what_waits_in_the_quarantine(desk: Desk, bad: dict[str, Any]) -> None:
@@ -94,6 +94,24 @@ def test_a_shred_takes_along_what_waits_in_the_quarantine(desk: Desk, bad: dict[
     assert (counts["quarantine_dropped"], counts["quarantine_not_judged"]) == (1, 1)
     left = [raw for _, raw in desk.house.quarantine.opened(desk.tenant.id)]
     assert left == [orjson.dumps(other), b"no json"]
+
+
+def test_somebody_elses_record_that_merely_says_a_name_or_copies_an_address_stays(desk: Desk) -> None:
+    raws = [
+        desk.event("ticket.replied", "ticket 999", body="I know Ann Abbott", user_id=2),
+        desk.event(
+            "ticket.replied", "ticket 999", AT, "second", body="hello", user_id=2, cc_emails=["ann@example.org"]
+        ),
+    ]
+    assert desk.take(*raws).quarantined == 2
+    assert desk.shred("contact 1")["counts"]["quarantine_dropped"] == 0
+    assert [raw for _, raw in desk.house.quarantine.opened(desk.tenant.id)] == raws
+
+
+def test_a_record_that_nests_too_deeply_stops_no_shred(desk: Desk) -> None:
+    event = desk.event("contact.created", "contact 9", id=9)[:-2] + b',"custom_fields":' + b'{"a":' * 900 + b"1"
+    assert desk.take(event + b"}" * 902).quarantined == 1
+    assert desk.shred("contact 1")["residue"]["found"] == 0
 
 
 def test_a_record_that_names_no_known_tenant_is_counted_as_not_judged(desk: Desk) -> None:
