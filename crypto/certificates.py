@@ -146,13 +146,16 @@ def shred_certificate(
     not_searched: Sequence[str],
     living_text_searched: bool,
     living_text_found: int | None,
+    quarantine_dropped: int = 0,
+    quarantine_not_judged: int = 0,
 ) -> Body:
     """Draw up the account of one shred, to be signed.
 
     `certificate_id` is random and used nowhere else. `meaning_of_destruction` is the sentence of the root
     provider; `unrecoverable_since` stays None until the last root that ever stood above the key is destroyed.
-    `counts` says how much was erased at each place (facts, things, references, blanked rows); `searched` and
-    `not_searched` name the places of the residue search.
+    `quarantine_dropped` counts records of the person that waited there, `quarantine_not_judged` those that nobody
+    could read. `counts` says how much was erased at each place (facts, things, references, blanked rows);
+    `searched` and `not_searched` name the places of the residue search.
     """
     if living_text_searched is (living_text_found is None):
         raise ValueError("living text has a count if it was searched, and only then")
@@ -175,6 +178,7 @@ def shred_certificate(
             "not_searched": list(not_searched),
         },
         "living_text": {"searched": living_text_searched, "found": living_text_found},
+        "quarantine": {"dropped": quarantine_dropped, "not_judged": quarantine_not_judged},
     }
 
 

@@ -480,8 +480,9 @@ class Shredding:
             meaning_of_destruction=self._roots.meaning_of_destruction(),
             ledger_salt=salt,
             ledger_commitment=commitment(line, salt=salt),
-            counts={name: int(count) for name, count in row["counts"].items()}
-            | {"quarantine_dropped": dropped, "quarantine_not_judged": unjudged},
+            counts={name: int(count) for name, count in row["counts"].items()},
+            quarantine_dropped=dropped,
+            quarantine_not_judged=unjudged,
             residue_found=sum(found.values()),
             searched=sorted(found),
             not_searched=list(NOT_SEARCHED),

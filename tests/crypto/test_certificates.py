@@ -199,6 +199,7 @@ def test_the_body_says_what_was_done_and_nothing_else() -> None:
         "counts": {"facts": 12, "things": 3, "references": 2, "read model rows": 4},
         "residue": {"found": 0, "searched": ["log", "read models"], "not_searched": ["backups of the log"]},
         "living_text": {"searched": False, "found": None},
+        "quarantine": {"dropped": 0, "not_judged": 0},
         "public_key": base64.b64encode(PUBLIC).decode(),
         "signature": certificate["signature"],
     }

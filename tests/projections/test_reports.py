@@ -7,7 +7,7 @@ from tests.projections.desk import NOON, TENANT, Desk, ModelsUnderTest, minutes,
 
 
 def test_the_summaries_of_a_small_desk(desk: Desk, models: ModelsUnderTest) -> None:
-    agent = subject("agent").hex
+    agent = str(subject("agent"))
     desk.open("t", "ada", channel="email", priority="high", type="Question", group="billing", responder=agent)
     desk.reply("t", "agent", "agent", private=True, at=minutes(1))
     desk.reply("t", "agent", "agent", at=minutes(9))

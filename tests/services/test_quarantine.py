@@ -90,8 +90,8 @@ def test_a_shred_takes_along_what_waits_in_the_quarantine(desk: Desk, bad: dict[
     event = {"specversion": "1.0", "id": "1", "source": "s", "tenant": "acme", "time": "2026-03-01T12:00:00Z"}
     other = {**event, "type": "sealdesk.unheard.of.v1", "data": {"email": "bo@example.org"}}
     assert desk.take(orjson.dumps(event | bad), orjson.dumps(other), b"no json").quarantined == 3
-    counts = desk.shred("contact 1")["counts"]
-    assert (counts["quarantine_dropped"], counts["quarantine_not_judged"]) == (1, 1)
+    judged = desk.shred("contact 1")["quarantine"]
+    assert (judged["dropped"], judged["not_judged"]) == (1, 1)
     left = [raw for _, raw in desk.house.quarantine.opened(desk.tenant.id)]
     assert left == [orjson.dumps(other), b"no json"]
 
@@ -104,7 +104,7 @@ def test_somebody_elses_record_that_merely_says_a_name_or_copies_an_address_stay
         ),
     ]
     assert desk.take(*raws).quarantined == 2
-    assert desk.shred("contact 1")["counts"]["quarantine_dropped"] == 0
+    assert desk.shred("contact 1")["quarantine"]["dropped"] == 0
     assert [raw for _, raw in desk.house.quarantine.opened(desk.tenant.id)] == raws
 
 
@@ -116,6 +116,6 @@ def test_a_record_that_nests_too_deeply_stops_no_shred(desk: Desk) -> None:
 
 def test_a_record_that_names_no_known_tenant_is_counted_as_not_judged(desk: Desk) -> None:
     desk.take(orjson.dumps({"type": "sealdesk.contact.created.v1", "tenant": "nobody", "data": {"id": 1}}))
-    counts = desk.shred("contact 1")["counts"]
-    assert (counts["quarantine_dropped"], counts["quarantine_not_judged"]) == (0, 1)
+    judged = desk.shred("contact 1")["quarantine"]
+    assert (judged["dropped"], judged["not_judged"]) == (0, 1)
     assert [row["tenant_known"] for row in _listed(desk)] == [False]
