@@ -1,6 +1,6 @@
 """Inside ids. They are random, so they name nobody once the register row and the profile are gone.
 
-No function here makes one: randomness comes from the rim (`crypto.register`), as `uuid.UUID` of version 4.
+No function here makes one: randomness comes from the rim (intake and shredding), as `uuid.UUID` of version 4.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """How upstream knows a person or a thing. `value` is as upstream wrote it; `crypto.register` makes it canonical."""
+    """How upstream knows a person or a thing. `value` is as it came; `crypto.references` makes it canonical."""
 
     kind: Kind
     value: str

@@ -2,7 +2,7 @@
 
 Rule: the roots, the ledger and the signing key never lie inside the data folder. A copy of that folder is a
 backup of sealed data; with the roots in it, it would be a backup of plaintext. They are also apart from each
-other, because the roots must never be backed up and the ledger must.
+other, because a copy of the roots goes elsewhere than one of the ledger.
 """
 
 from __future__ import annotations
