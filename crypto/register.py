@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from importlib.resources import files
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -32,17 +33,22 @@ from domain.personal import Reference
 
 SQL: Any = aiosql.from_str((files("crypto") / "sql/register.sql").read_text(), "psycopg", mandatory_parameters=False)
 
+ID_BYTES = 16
+_NO_PARTS: Mapping[bytes, UUID] = MappingProxyType({})
+
 
 @dataclass(frozen=True, slots=True)
 class Known:
     """What the register says about one blind index: whose it is, and since when it is fenced. Either may be None.
 
-    `told` says that a fact on the log tells this reference, so that it need not be told again.
+    The reference of a part leads to its thing and says which part it is. `told` says that a fact on the log tells this
+    reference, so that it need not be told again.
     """
 
     inside: UUID | None
     fenced: date | None
     told: bool
+    part: UUID | None = None
 
 
 def quarter(at: datetime) -> str:
@@ -90,15 +96,23 @@ class Register:
         inside = {bytes(row["blind_index"]): self._open_entry(row) for row in rows}
         told = {bytes(row["blind_index"]) for row in rows if row["told"]}
         fenced = self._fenced(wanted)
+
+        def part_of(index: bytes) -> UUID | None:
+            return inside[index][1] if index in inside else None
+
         return {
-            index: Known(inside.get(index), fenced.get(index), index in told)
+            index: Known(
+                inside[index][0] if index in inside else None, fenced.get(index), index in told, part_of(index)
+            )
             for index in wanted
             if index in inside or index in fenced
         }
 
-    def _open_entry(self, row: Mapping[str, Any]) -> UUID:
+    def _open_entry(self, row: Mapping[str, Any]) -> tuple[UUID, UUID | None]:
+        """Open an entry: 16 bytes of an inside id, and of a part 16 more."""
         bound = self._entry_ends(row["blind_index"], row["page"])
-        return UUID(bytes=unwrap(self._pages[row["page"]], row["sealed"], ends=bound))
+        ids = unwrap(self._pages[row["page"]], row["sealed"], ends=bound)
+        return UUID(bytes=ids[:ID_BYTES]), UUID(bytes=ids[ID_BYTES:]) if len(ids) > ID_BYTES else None
 
     def _fenced(self, indexes: Sequence[bytes]) -> dict[bytes, date]:
         # Read after the rows, and at every look: a shred may have made the first fence key of its quarter meanwhile.
@@ -113,8 +127,17 @@ class Register:
             fenced[index] = max(row["day"], fenced.get(index, row["day"]))
         return fenced
 
-    def enter(self, entries: Sequence[tuple[bytes, UUID]], *, untold: Collection[bytes] = ()) -> None:
-        """Store which blind index leads to which inside id. An index that led elsewhere leads here from now on."""
+    def enter(
+        self,
+        entries: Sequence[tuple[bytes, UUID]],
+        *,
+        untold: Collection[bytes] = (),
+        parts: Mapping[bytes, UUID] = _NO_PARTS,
+    ) -> None:
+        """Store which blind index leads to which inside id. An index that led elsewhere leads here from now on.
+
+        `parts` says of the references of parts which part of the thing each is.
+        """
         if not entries:
             return
         places = self._tree.places(self._tenant, "page", len(entries), PAGE_ROWS)
@@ -126,7 +149,11 @@ class Register:
                 "pages": [page.id for page in places],
                 "told": [index not in untold for index, _ in entries],
                 "sealed": [
-                    wrap(page.key, inside.bytes, ends=self._entry_ends(index, page.id))
+                    wrap(
+                        page.key,
+                        inside.bytes + (parts[index].bytes if index in parts else b""),
+                        ends=self._entry_ends(index, page.id),
+                    )
                     for page, (index, inside) in zip(places, entries, strict=True)
                 ],
             },
@@ -202,12 +229,18 @@ class Register:
         backs = self._backs(owners)
         if not backs:
             return 0
-        indexes = [index for _, index in self._still_of(owners, backs)]
+        indexes = list(dict.fromkeys(index for _, index in self._still_of(owners, backs)))
         self.fence_tags(self.tags(indexes, at), at)
         self._tree.cursor.execute(SQL.delete_entries.sql, {"tenant": self._tenant, "indexes": indexes})
         self._tree.cursor.execute(SQL.delete_backs.sql, {"owners": list(owners)})
         self._tree.lose_children(Counter(row["page"] for *_, row in backs))
         return len(indexes)
+
+    def fence_part(self, thing: UUID, index: bytes, at: datetime) -> None:
+        """Turn the reference of one part of a thing into a fence."""
+        self.give_up([(thing, index)])
+        self.fence_tags(self.tags([index], at), at)
+        self._tree.cursor.execute(SQL.delete_entries.sql, {"tenant": self._tenant, "indexes": [index]})
 
     def fence_tags(self, tags: Sequence[bytes], at: datetime) -> None:
         """Store fences with the day of `at`."""

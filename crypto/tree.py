@@ -71,11 +71,15 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class LeafOrder:
-    """A leaf key to be issued: for which thing, under which id, and whose it is (first owner first)."""
+    """A leaf key to be issued: for which thing, under which id, and whose it is (first owner first).
+
+    The leaf of a blob has the id of the part that the blob is.
+    """
 
     thing: UUID
     key_id: KeyId
     owners: tuple[Owner, ...]
+    blob: bool = False
 
 
 class Tree:
@@ -228,16 +232,29 @@ class Tree:
         )
         return owners
 
-    def store_things(self, tenant: TenantId, new: Sequence[tuple[ThingId, str, UUID]]) -> None:
-        """Store new things, given as (id, kind, owner)."""
+    def store_things(self, tenant: TenantId, new: Sequence[tuple[ThingId, str, UUID, UUID | None]]) -> None:
+        """Store new things, given as (id, kind, owner, parent). What belongs to the desk has the tenant as owner."""
         if new:
             self.cursor.execute(
                 SQL.insert_things.sql,
                 {
                     "tenant": tenant,
                     "thing_ids": [thing for thing, *_ in new],
-                    "kinds": [kind for _, kind, _ in new],
-                    "owners": [owner for *_, owner in new],
+                    "kinds": [kind for _, kind, *_ in new],
+                    "owners": [owner for *_, owner, _ in new],
+                    "parents": [parent for *_, parent in new],
+                },
+            )
+
+    def place_things(self, placed: Sequence[tuple[ThingId, UUID, UUID | None]]) -> None:
+        """Say whose things are and where they hang, given as (id, owner, parent)."""
+        if placed:
+            self.cursor.execute(
+                SQL.place_things.sql,
+                {
+                    "thing_ids": [thing for thing, *_ in placed],
+                    "owners": [owner for _, owner, _ in placed],
+                    "parents": [parent for *_, parent in placed],
                 },
             )
 
@@ -261,6 +278,7 @@ class Tree:
                     "{" + ",".join(str(owner.id) for owner in order.owners[1:]) + "}" if order.owners[1:] else None
                     for order in orders
                 ],
+                "blobs": [order.blob for order in orders],
                 "bound": [
                     self.bind(tenant, order.thing, order.key_id, *(owner.id for owner in order.owners))
                     for order in orders
@@ -375,6 +393,18 @@ class Tree:
             },
         )
         self.lose_children(Counter(row["parent"] for row in rows))
+
+    def destroy_leaf(self, leaf: DictRow, line: int) -> bool:
+        """Drop the key of one fact or blob and mark its row; False if it was marked before.
+
+        `line` is a ledger line or, below zero, the position of the fact of upstream that calls for it.
+        """
+        mark = self.mark("leaf", leaf["key_id"], leaf["tenant"], line)
+        named = {"thing_id": leaf["thing_id"], "key_id": leaf["key_id"], "line": line, "mark": mark}
+        gone = bool(self.cursor.execute(SQL.destroy_leaf.sql, named).rowcount)
+        if gone:
+            self.lose_children(Counter([leaf["owner"], *(leaf["co_owners"] or ())]))
+        return gone
 
     def destroy_thing(self, tenant: TenantId, thing: ThingId, line: int) -> int:
         """Drop every key of one thing and mark it with the ledger line. Returns how many keys went."""

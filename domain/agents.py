@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from domain.contacts import PersonFields
-from domain.fact import Text, UpstreamId
+from domain.fact import Effect, Line, Record, Text, UpstreamId
 from domain.personal import Category, Clear, Kind, Names, Personal
 
 
@@ -35,3 +35,21 @@ class AgentUpdated(AgentFields):
     TYPE: ClassVar[str] = "sealdesk.agent.updated.v1"
     THING: ClassVar[str] = "agent"
     OPENS: ClassVar[bool] = True
+
+
+class AgentRectified(AgentFields):
+    """Something in an agent's profile was wrong and is right now. What it said before can never be read again."""
+
+    TYPE: ClassVar[str] = "sealdesk.agent.rectified.v1"
+    THING: ClassVar[str] = "agent"
+    EFFECT: ClassVar[Effect | None] = Effect.REWRITES
+
+
+class AgentDeleted(Record):
+    """An agent left the team and is a contact again. The work stays; the tickets in charge have nobody in charge."""
+
+    TYPE: ClassVar[str] = "sealdesk.agent.deleted.v1"
+    THING: ClassVar[str] = "agent"
+
+    id: Annotated[UpstreamId | None, Names("self", Kind.PERSON)] = Field(default=None, repr=False)
+    email: Annotated[Line | None, Names("self", Kind.EMAIL)] = Field(default=None, repr=False)

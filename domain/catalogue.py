@@ -14,27 +14,10 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import AwareDatetime
 
-from domain.agents import AgentCreated, AgentUpdated
-from domain.contacts import (
-    ContactCreated,
-    ContactDeleted,
-    ContactMentioned,
-    ContactMerged,
-    ContactRestored,
-    ContactUpdated,
-)
-from domain.fact import Record
-from domain.personal import Clear, Mark, Names, Personal, ProfileOf, Word
+from domain import agents, articles, calls, chats, companies, contacts, declarations, discussions, forums, tickets
+from domain.fact import UNKNOWN, Record
+from domain.personal import OWN_ROLES, Clear, Declares, Mark, Names, Personal, ProfileOf, Word
 from domain.subjects import CONTENT_SHREDDED, SUBJECT_SHREDDED
-from domain.tickets import (
-    TicketDeleted,
-    TicketNoteAdded,
-    TicketOpened,
-    TicketRated,
-    TicketReplied,
-    TicketRestored,
-    TicketUpdated,
-)
 
 #: What a clear field may hold, by what its mark says it is. Anything else could be a text.
 CLEAR_TYPES: Mapping[str, frozenset[Any]] = MappingProxyType(
@@ -53,11 +36,19 @@ class Plan:
     words: tuple[tuple[str, Word], ...]
     names: tuple[tuple[str, Names], ...]
     profile: tuple[tuple[str, ProfileOf], ...]
+    declares: tuple[str, ...]
+    #: Fields that hold JSON of any depth.
+    nested: frozenset[str]
+
+    @property
+    def tells(self) -> bool:
+        """Tell whether a record of this type says what its thing or part is, and does not merely refer to it."""
+        return bool(self.words) or any(name != UNKNOWN for name in self.personal)
 
     @property
     def sealable(self) -> tuple[str, ...]:
         """Name every field that can stand in a seal of this type."""
-        own = tuple(name for name, mark in self.names if mark.role == "self")
+        own = tuple(name for name, mark in self.names if mark.role in OWN_ROLES)
         return (*self.personal, *own, *(name for name, _ in self.words))
 
 
@@ -69,7 +60,7 @@ def marks_of(record: type[Record]) -> dict[str, Mark]:
     """
     marks: dict[str, Mark] = {}
     for name, info in record.model_fields.items():
-        found = [item for item in info.metadata if isinstance(item, Personal | Clear | Word | Names | ProfileOf)]
+        found = [item for item in info.metadata if isinstance(item, Mark)]
         if len(found) != 1:
             raise TypeError(f"{record.__name__}.{name} carries {len(found)} marks; it needs exactly one")
         mark = marks[name] = found[0]
@@ -100,31 +91,118 @@ def plan_of(record: type[Record]) -> Plan:
         words=tuple((name, mark) for name, mark in marks.items() if isinstance(mark, Word)),
         names=tuple((name, mark) for name, mark in marks.items() if isinstance(mark, Names)),
         profile=tuple((name, mark) for name, mark in marks.items() if isinstance(mark, ProfileOf)),
+        nested=frozenset(name for name, info in record.model_fields.items() if "Any" in str(info.annotation)),
+        declares=tuple(name for name, mark in marks.items() if isinstance(mark, Declares)),
     )
 
 
-CATALOGUE: Mapping[str, Plan] = MappingProxyType(
-    {
-        record.TYPE: plan_of(record)
-        for record in (
-            ContactCreated,
-            ContactUpdated,
-            ContactMerged,
-            ContactDeleted,
-            ContactRestored,
-            ContactMentioned,
-            AgentCreated,
-            AgentUpdated,
-            TicketOpened,
-            TicketUpdated,
-            TicketReplied,
-            TicketNoteAdded,
-            TicketRated,
-            TicketDeleted,
-            TicketRestored,
-        )
-    }
+RECORDS: tuple[type[Record], ...] = (
+    contacts.ContactCreated,
+    contacts.ContactUpdated,
+    contacts.ContactRectified,
+    contacts.ContactMerged,
+    contacts.ContactDeleted,
+    contacts.ContactRestored,
+    contacts.ContactBlocked,
+    contacts.ContactUnblocked,
+    contacts.ContactMadeAgent,
+    contacts.ContactMentioned,
+    contacts.ContactAvatarAdded,
+    contacts.ConsentGiven,
+    contacts.ConsentWithdrawn,
+    agents.AgentCreated,
+    agents.AgentUpdated,
+    agents.AgentRectified,
+    agents.AgentDeleted,
+    companies.CompanyCreated,
+    companies.CompanyUpdated,
+    companies.CompanyDeleted,
+    companies.GroupCreated,
+    companies.GroupUpdated,
+    companies.GroupDeleted,
+    declarations.VocabularyDeclared,
+    tickets.TicketOpened,
+    tickets.TicketUpdated,
+    tickets.TicketMerged,
+    tickets.TicketMergedAway,
+    tickets.TicketReplied,
+    tickets.TicketNoteAdded,
+    tickets.TicketForwarded,
+    tickets.TicketEntryEdited,
+    tickets.TicketEntryDeleted,
+    tickets.TicketRated,
+    tickets.TicketTimeLogged,
+    tickets.TicketAttachmentAdded,
+    tickets.TicketAttachmentDeleted,
+    tickets.TicketDeleted,
+    tickets.TicketRestored,
+    tickets.TicketPurged,
+    discussions.DiscussionStarted,
+    discussions.DiscussionMessagePosted,
+    discussions.DiscussionMessageEdited,
+    discussions.DiscussionMessageDeleted,
+    calls.CallLogged,
+    calls.CallRecordingAdded,
+    calls.CallTranscriptAdded,
+    calls.CallPurged,
+    chats.ChatStarted,
+    chats.ChatMessageSent,
+    chats.ChatEnded,
+    chats.ChatPurged,
+    forums.CategoryPosted,
+    forums.CategoryEdited,
+    forums.CategoryDeleted,
+    forums.ForumPosted,
+    forums.ForumEdited,
+    forums.ForumMoved,
+    forums.ForumDeleted,
+    forums.TopicPosted,
+    forums.TopicEdited,
+    forums.TopicMoved,
+    forums.TopicLocked,
+    forums.TopicVoted,
+    forums.TopicDeleted,
+    forums.TopicAttachmentAdded,
+    forums.CommentPosted,
+    forums.CommentEdited,
+    forums.CommentVoted,
+    forums.CommentDeleted,
+    forums.CommentAttachmentAdded,
+    articles.ArticleCategoryPosted,
+    articles.ArticleCategoryEdited,
+    articles.ArticleCategoryDeleted,
+    articles.ArticleFolderPosted,
+    articles.ArticleFolderEdited,
+    articles.ArticleFolderDeleted,
+    articles.ArticleDrafted,
+    articles.ArticlePublished,
+    articles.ArticleEdited,
+    articles.ArticleDeleted,
+    articles.ArticleAttachmentAdded,
 )
 
+CATALOGUE: Mapping[str, Plan] = MappingProxyType({record.TYPE: plan_of(record) for record in RECORDS})
+
+#: What a fact may be about that is a person: its stream is the profile.
+PEOPLE = frozenset({"contact", "agent"})
+
+
+def _calls_for_key_work(plan: Plan) -> bool:
+    record = plan.record
+    roles = {mark.role for _, mark in plan.names}
+    return (
+        record.THING in PEOPLE
+        or record.EFFECT is not None
+        or record.TEAM
+        or "responder" in roles
+        or record is tickets.TicketMergedAway
+    )
+
+
+#: Types whose facts `services.keeping` follows: they claim addresses, make agents, move, merge, write anew or end.
+KEPT = frozenset(name for name, plan in CATALOGUE.items() if _calls_for_key_work(plan))
+
 #: Types that only sealdesk itself appends; a publisher that sends one is refused.
-INTERNAL = frozenset({ContactMentioned.TYPE, SUBJECT_SHREDDED, CONTENT_SHREDDED})
+INTERNAL = frozenset(
+    {contacts.ContactMentioned.TYPE, tickets.TicketMergedAway.TYPE, SUBJECT_SHREDDED, CONTENT_SHREDDED}
+)

@@ -1,4 +1,4 @@
-"""Facts of contacts. The owner of a contact's profile is the contact."""
+"""Facts of contacts. The owner of a contact's profile is the contact, and of everything that is said about consent."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from domain.fact import LIST_ITEMS, Line, Record, Text, UpstreamId
+from domain.attachments import AttachmentFields
+from domain.fact import LIST_ITEMS, Effect, Line, Record, Text, UpstreamId
 from domain.personal import Category, Clear, Kind, Names, Personal, Word
 
 Tags = Annotated[list[Line], Field(max_length=LIST_ITEMS)]
@@ -71,6 +72,16 @@ class ContactUpdated(ContactFields):
     id: Annotated[UpstreamId | None, Names("self", Kind.PERSON)] = Field(default=None, repr=False)
 
 
+class ContactRectified(ContactFields):
+    """Something in the profile was wrong and is right now. What it said before can never be read again."""
+
+    TYPE: ClassVar[str] = "sealdesk.contact.rectified.v1"
+    THING: ClassVar[str] = "contact"
+    EFFECT: ClassVar[Effect | None] = Effect.REWRITES
+
+    id: Annotated[UpstreamId | None, Names("self", Kind.PERSON)] = Field(default=None, repr=False)
+
+
 class ContactMerged(Record):
     """Several contacts are one person, for good. The secondaries' tickets move to the primary."""
 
@@ -103,3 +114,71 @@ class ContactRestored(Record):
 
     id: Annotated[UpstreamId | None, Names("self", Kind.PERSON)] = Field(default=None, repr=False)
     email: Annotated[Line | None, Names("self", Kind.EMAIL)] = Field(default=None, repr=False)
+
+
+class ContactMadeAgent(PersonFields):
+    """A contact became an agent and stays the same person."""
+
+    TYPE: ClassVar[str] = "sealdesk.contact.made_agent.v1"
+    THING: ClassVar[str] = "contact"
+
+    id: Annotated[UpstreamId | None, Names("self", Kind.PERSON)] = Field(default=None, repr=False)
+    signature: Annotated[Text | None, Personal(Category.CONTENT, spans=True)] = Field(default=None, repr=False)
+    occasional: Annotated[bool | None, Clear("flag")] = None
+    available: Annotated[bool | None, Clear("flag")] = None
+    ticket_scope: Annotated[int | None, Field(ge=1, le=3), Clear("number")] = None
+
+
+class ContactBlocked(Record):
+    """A contact was blocked: nothing of that person is to be worked on."""
+
+    TYPE: ClassVar[str] = "sealdesk.contact.blocked.v1"
+    THING: ClassVar[str] = "contact"
+
+    id: Annotated[UpstreamId | None, Names("self", Kind.PERSON)] = Field(default=None, repr=False)
+    email: Annotated[Line | None, Names("self", Kind.EMAIL)] = Field(default=None, repr=False)
+
+
+class ContactUnblocked(Record):
+    """A contact is not blocked any more."""
+
+    TYPE: ClassVar[str] = "sealdesk.contact.unblocked.v1"
+    THING: ClassVar[str] = "contact"
+
+    id: Annotated[UpstreamId | None, Names("self", Kind.PERSON)] = Field(default=None, repr=False)
+    email: Annotated[Line | None, Names("self", Kind.EMAIL)] = Field(default=None, repr=False)
+
+
+class ConsentFields(Record):
+    """What somebody consented to, in which wording."""
+
+    THING: ClassVar[str] = "contact"
+    APART: ClassVar[bool] = True
+
+    id: Annotated[UpstreamId | None, Names("self", Kind.PERSON)] = Field(default=None, repr=False)
+    email: Annotated[Line | None, Names("self", Kind.EMAIL)] = Field(default=None, repr=False)
+    purpose: Annotated[Line, Word("purpose", "purpose")]
+    wording: Annotated[Line | None, Word("wording", "wording")] = None
+    evidence: Annotated[Text | None, Personal(Category.CIRCUMSTANCES, spans=True)] = Field(default=None, repr=False)
+
+
+class ConsentGiven(ConsentFields):
+    """Somebody consented. The record's time is the time of consent; the wording is the version that was shown."""
+
+    TYPE: ClassVar[str] = "sealdesk.contact.consent_given.v1"
+
+
+class ConsentWithdrawn(ConsentFields):
+    """Somebody took a consent back."""
+
+    TYPE: ClassVar[str] = "sealdesk.contact.consent_withdrawn.v1"
+
+
+class ContactAvatarAdded(AttachmentFields):
+    """A picture of somebody, with a file."""
+
+    TYPE: ClassVar[str] = "sealdesk.contact.avatar_added.v1"
+    THING: ClassVar[str] = "contact"
+    BLOB: ClassVar[bool] = True
+
+    contact_id: Annotated[UpstreamId | None, Names("self", Kind.PERSON)] = Field(default=None, repr=False)

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from domain.ids import EventId, TenantId, ThingId
-from domain.personal import Category, Clear, Personal
+from domain.personal import Category, Clear, Personal, Role
 
 ID_CHARACTERS = 100
 LINE_CHARACTERS = 1_000
@@ -45,6 +46,17 @@ Text = Annotated[str, Field(max_length=TEXT_CHARACTERS)]
 UNKNOWN = "unknown_fields"
 
 
+class Effect(StrEnum):
+    """What a fact does to what stood there before.
+
+    rewrites  the thing or part is told anew, whole: what intake finds of it living is taken along, older keys die
+    ends      the thing or part is over: its keys die, its references are fenced, later records of it are refused
+    """
+
+    REWRITES = "rewrites"
+    ENDS = "ends"
+
+
 class Record(BaseModel):
     """The `data` of a publisher's record, with the field names of the Freshdesk API v2.
 
@@ -54,10 +66,20 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     TYPE: ClassVar[str] = ""
-    #: What the fact is about: `contact`, `agent` or `ticket`. Its stream is that thing's.
+    #: What the fact is about: a person (`contact`, `agent`), a kind of thing, or `tenant`. Its stream is that thing's.
     THING: ClassVar[str] = ""
     #: Whether this fact may be the first of its thing.
     OPENS: ClassVar[bool] = False
+    #: Whose the thing is that this fact opens: the person in this role, or nobody's but the desk's.
+    WHOSE: ClassVar[Role | None] = None
+    #: Whether only the team writes this: whoever wrote it is an agent.
+    TEAM: ClassVar[bool] = False
+    #: What the fact does to what stood there before. Its key work is that of `services.keeping`.
+    EFFECT: ClassVar[Effect | None] = None
+    #: Whether the fact stands for itself on its stream: a later version of the thing does not replace it.
+    APART: ClassVar[bool] = False
+    #: Whether a file may come along, with a key of its own beside that of the fact.
+    BLOB: ClassVar[bool] = False
 
     created_at: Annotated[Moment | None, Clear("time")] = None
     updated_at: Annotated[Moment | None, Clear("time")] = None

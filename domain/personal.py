@@ -8,6 +8,7 @@ Clear      stays readable: a number, a time or a flag
 Word       stays readable if it is a word of its vocabulary, else counts as `other` and goes into the seal
 Names      is a reference; an inside id takes its place
 ProfileOf  belongs into the profile of the person in that role, not into this fact
+Declares   names words that a tenant lets stand in the clear from now on
 """
 
 from __future__ import annotations
@@ -27,29 +28,86 @@ class Category(StrEnum):
 
 
 class Kind(StrEnum):
-    """What a reference is: upstream's id of a person or thing, or an address of a person.
+    """What a reference is: upstream's id of a person, a thing or a part of one, or an address of a person.
 
     Contacts and agents share one space of ids upstream (an agent is a contact that was promoted), so both are
     `person`: `agent 7` who was `contact 7` is one subject.
+
+    A part (a reply, a message of a discussion, an attachment) is no thing of its own: its facts stand on the stream of
+    its thing and can go alone.
     """
 
     PERSON = "person"
-    TICKET = "ticket"
     EMAIL = "email"
     PHONE = "phone"
     EXTERNAL = "external"
     TWITTER = "twitter"
     FACEBOOK = "facebook"
 
+    TICKET = "ticket"
+    CALL = "call"
+    CHAT = "chat"
+    CATEGORY = "category"
+    FORUM = "forum"
+    TOPIC = "topic"
+    COMMENT = "comment"
+    ARTICLE_CATEGORY = "article_category"
+    ARTICLE_FOLDER = "article_folder"
+    ARTICLE = "article"
+    COMPANY = "company"
+    GROUP = "group"
+
+    CONVERSATION = "conversation"
+    RATING = "rating"
+    THREAD = "thread"
+    MESSAGE = "message"
+    TIME_ENTRY = "time_entry"
+    CHAT_MESSAGE = "chat_message"
+    ATTACHMENT = "attachment"
+
     @property
     def is_thing(self) -> bool:
-        """Tell whether this is a reference of a thing rather than of a person."""
-        return self is Kind.TICKET
+        """Tell whether this is a reference of a thing rather than of a person or a part."""
+        return self in _THINGS
+
+    @property
+    def is_part(self) -> bool:
+        """Tell whether this is a reference of a part of a thing."""
+        return self in _PARTS
 
     @property
     def is_upstream_id(self) -> bool:
-        """Tell whether upstream itself gave it out, so that it is never reused for somebody else."""
-        return self in (Kind.PERSON, Kind.TICKET)
+        """Tell whether upstream itself gave it out, so that it is never reused for somebody or something else."""
+        return self is Kind.PERSON or self in _THINGS or self in _PARTS
+
+
+_THINGS = frozenset(
+    {
+        Kind.TICKET,
+        Kind.CALL,
+        Kind.CHAT,
+        Kind.CATEGORY,
+        Kind.FORUM,
+        Kind.TOPIC,
+        Kind.COMMENT,
+        Kind.ARTICLE_CATEGORY,
+        Kind.ARTICLE_FOLDER,
+        Kind.ARTICLE,
+        Kind.COMPANY,
+        Kind.GROUP,
+    }
+)
+_PARTS = frozenset(
+    {
+        Kind.CONVERSATION,
+        Kind.RATING,
+        Kind.THREAD,
+        Kind.MESSAGE,
+        Kind.TIME_ENTRY,
+        Kind.CHAT_MESSAGE,
+        Kind.ATTACHMENT,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +147,28 @@ class Word:
     stored_as: str
 
 
-Role = Literal["self", "requester", "author", "responder", "copied", "primary", "secondary"]
+Role = Literal[
+    "self",  # the person or thing that the record is about
+    "part",  # the part of that thing which the record makes, changes or ends
+    "within",  # the part in which that part hangs: the thread of a message
+    "parent",  # the thing in which this thing hangs: the forum of a topic, the ticket of a call
+    "requester",  # whose a ticket, call or chat is
+    "author",  # who wrote it
+    "responder",  # the agent in charge
+    "copied",  # who is in copy
+    "member",  # who belongs to a group
+    "voter",  # who voted
+    "named",  # somebody else whom the record merely names
+    "secondary",  # who or what was merged into the one that the record is about
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """This field is a reference (or a list of them) to whoever has `role` in the fact.
+    """This field is a reference (or a list of them) to whoever or whatever has `role` in the fact.
 
-    `self` is the thing or person that the record is about. A reference in the role `self` is kept in the seal as
-    well, because a person's ids and addresses belong to the profile and a ticket's number to the ticket.
+    References in the roles `self` and `part` are kept in the seal as well, because a person's ids and addresses belong
+    to the profile, a ticket's number to the ticket, and a reply's to the reply.
     """
 
     role: Role
@@ -111,4 +182,12 @@ class ProfileOf:
     role: Role
 
 
-Mark = Personal | Clear | Word | Names | ProfileOf
+@dataclass(frozen=True, slots=True)
+class Declares:
+    """This field names a vocabulary, or words of it, that the tenant declares: they stand in the clear."""
+
+
+#: Roles whose references are kept in the seal as well.
+OWN_ROLES: frozenset[Role] = frozenset({"self", "part"})
+
+Mark = Personal | Clear | Word | Names | ProfileOf | Declares

@@ -1,4 +1,8 @@
-"""Facts of tickets and their conversations. Their owner is the requester, and with him a writer who is no agent."""
+"""Facts of tickets and their conversations. Their owner is the requester, and with him a writer who is no agent.
+
+A part of a ticket (a reply, a rating, an attachment) has upstream's id in `id`, and an inside id in the clear by which
+a later fact finds it.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,14 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
 
+from domain.attachments import AttachmentFields
 from domain.contacts import Addresses, Tags
-from domain.fact import Line, Moment, Record, Text, UpstreamId
-from domain.personal import Category, Clear, Kind, Names, Personal, ProfileOf, Word
+from domain.fact import LIST_ITEMS, Effect, Line, Moment, Record, Text, UpstreamId
+from domain.personal import Category, Clear, Kind, Names, Personal, ProfileOf, Role, Word
 
 Code = Annotated[int, Field(ge=0, lt=2**63)] | Line
+Files = Annotated[list[dict[str, Any]], Field(max_length=LIST_ITEMS)]
+Tickets = Annotated[list[UpstreamId], Field(min_length=1, max_length=LIST_ITEMS)]
 
 
 class TicketFields(Record):
@@ -33,6 +40,7 @@ class TicketFields(Record):
     description_text: Annotated[Text | None, Personal(Category.CONTENT, spans=True)] = Field(default=None, repr=False)
     tags: Annotated[Tags | None, Personal(Category.CONTENT)] = Field(default=None, repr=False)
     custom_fields: Annotated[dict[str, Any] | None, Personal(Category.CONTENT)] = Field(default=None, repr=False)
+    attachments: Annotated[Files | None, Personal(Category.CONTENT)] = Field(default=None, repr=False)
     company_id: Annotated[UpstreamId | None, Personal(Category.CIRCUMSTANCES)] = Field(default=None, repr=False)
     status: Annotated[Code | None, Word("status", "status")] = None
     priority: Annotated[Code | None, Word("priority", "priority")] = None
@@ -50,6 +58,7 @@ class TicketOpened(TicketFields):
 
     TYPE: ClassVar[str] = "sealdesk.ticket.opened.v1"
     OPENS: ClassVar[bool] = True
+    WHOSE: ClassVar[Role | None] = "requester"
 
 
 class TicketUpdated(TicketFields):
@@ -58,13 +67,30 @@ class TicketUpdated(TicketFields):
     TYPE: ClassVar[str] = "sealdesk.ticket.updated.v1"
 
 
+class TicketMerged(Record):
+    """Other tickets turned out to be about the same as this one. They stay readable, and end with either requester."""
+
+    TYPE: ClassVar[str] = "sealdesk.ticket.merged.v1"
+    THING: ClassVar[str] = "ticket"
+
+    primary_id: Annotated[UpstreamId | None, Names("self", Kind.TICKET)] = Field(default=None, repr=False)
+    ticket_ids: Annotated[Tickets, Names("secondary", Kind.TICKET)] = Field(repr=False)
+
+
+class TicketMergedAway(Record):
+    """A ticket was merged into another one. Derived by intake, on the stream of the one that went."""
+
+    TYPE: ClassVar[str] = "sealdesk.ticket.merged_away.v1"
+    THING: ClassVar[str] = "ticket"
+
+
 class EntryFields(Record):
     """An entry of a ticket's conversation."""
 
     THING: ClassVar[str] = "ticket"
 
     ticket_id: Annotated[UpstreamId | None, Names("self", Kind.TICKET)] = Field(default=None, repr=False)
-    id: Annotated[UpstreamId | None, Personal(Category.CONTENT)] = Field(default=None, repr=False)
+    id: Annotated[UpstreamId | None, Names("part", Kind.CONVERSATION)] = Field(default=None, repr=False)
     body: Annotated[Text | None, Personal(Category.CONTENT, spans=True)] = Field(default=None, repr=False)
     body_text: Annotated[Text | None, Personal(Category.CONTENT, spans=True)] = Field(default=None, repr=False)
     user_id: Annotated[UpstreamId | None, Names("author", Kind.PERSON)] = Field(default=None, repr=False)
@@ -73,6 +99,7 @@ class EntryFields(Record):
     cc_emails: Annotated[Addresses | None, Names("copied", Kind.EMAIL)] = Field(default=None, repr=False)
     bcc_emails: Annotated[Addresses | None, Names("copied", Kind.EMAIL)] = Field(default=None, repr=False)
     support_email: Annotated[Line | None, Personal(Category.CONTENT)] = Field(default=None, repr=False)
+    attachments: Annotated[Files | None, Personal(Category.CONTENT)] = Field(default=None, repr=False)
     source: Annotated[Code | None, Word("entry_source", "entry_source")] = None
     incoming: Annotated[bool | None, Clear("flag")] = None
     private: Annotated[bool | None, Clear("flag")] = None
@@ -90,6 +117,30 @@ class TicketNoteAdded(EntryFields):
     TYPE: ClassVar[str] = "sealdesk.ticket.note_added.v1"
 
 
+class TicketForwarded(EntryFields):
+    """Somebody of the team forwarded a ticket to others, who are in copy from then on."""
+
+    TYPE: ClassVar[str] = "sealdesk.ticket.forwarded.v1"
+
+
+class TicketEntryEdited(EntryFields):
+    """An entry was written anew. What it said before can never be read again; what is not given stays."""
+
+    TYPE: ClassVar[str] = "sealdesk.ticket.entry_edited.v1"
+    EFFECT: ClassVar[Effect | None] = Effect.REWRITES
+
+
+class TicketEntryDeleted(Record):
+    """An entry was deleted, with what hangs in it. It can never be read again."""
+
+    TYPE: ClassVar[str] = "sealdesk.ticket.entry_deleted.v1"
+    THING: ClassVar[str] = "ticket"
+    EFFECT: ClassVar[Effect | None] = Effect.ENDS
+
+    ticket_id: Annotated[UpstreamId | None, Names("self", Kind.TICKET)] = Field(default=None, repr=False)
+    id: Annotated[UpstreamId, Names("part", Kind.CONVERSATION)] = Field(repr=False)
+
+
 class TicketRated(Record):
     """The requester rated how a ticket was handled."""
 
@@ -97,7 +148,7 @@ class TicketRated(Record):
     THING: ClassVar[str] = "ticket"
 
     ticket_id: Annotated[UpstreamId | None, Names("self", Kind.TICKET)] = Field(default=None, repr=False)
-    id: Annotated[UpstreamId | None, Personal(Category.CONTENT)] = Field(default=None, repr=False)
+    id: Annotated[UpstreamId | None, Names("part", Kind.RATING)] = Field(default=None, repr=False)
     user_id: Annotated[UpstreamId | None, Names("author", Kind.PERSON)] = Field(default=None, repr=False)
     agent_id: Annotated[UpstreamId | None, Names("responder", Kind.PERSON)] = Field(default=None, repr=False)
     group_id: Annotated[Code | None, Word("group", "group")] = None
@@ -130,3 +181,65 @@ class TicketRestored(Record):
     THING: ClassVar[str] = "ticket"
 
     id: Annotated[UpstreamId | None, Names("self", Kind.TICKET)] = Field(default=None, repr=False)
+
+
+class TicketPurged(Record):
+    """Upstream deleted a ticket for good. The keys go when an officer agrees, or the tenant trusts its upstream."""
+
+    TYPE: ClassVar[str] = "sealdesk.ticket.purged.v1"
+    THING: ClassVar[str] = "ticket"
+
+    id: Annotated[UpstreamId | None, Names("self", Kind.TICKET)] = Field(default=None, repr=False)
+
+
+class TicketTimeLogged(Record):
+    """An agent noted the time that was spent on a ticket."""
+
+    TYPE: ClassVar[str] = "sealdesk.ticket.time_logged.v1"
+    THING: ClassVar[str] = "ticket"
+    TEAM: ClassVar[bool] = True
+
+    ticket_id: Annotated[UpstreamId | None, Names("self", Kind.TICKET)] = Field(default=None, repr=False)
+    id: Annotated[UpstreamId | None, Names("part", Kind.TIME_ENTRY)] = Field(default=None, repr=False)
+    agent_id: Annotated[UpstreamId | None, Names("author", Kind.PERSON)] = Field(default=None, repr=False)
+    time_spent_in_seconds: Annotated[int, Field(ge=0, lt=2**31), Clear("number")]
+    billable: Annotated[bool | None, Clear("flag")] = None
+    timer_running: Annotated[bool | None, Clear("flag")] = None
+    executed_at: Annotated[Moment | None, Clear("time")] = None
+    start_time: Annotated[Moment | None, Clear("time")] = None
+    note: Annotated[Text | None, Personal(Category.CONTENT, spans=True)] = Field(default=None, repr=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def read_hours_and_minutes(cls, data: Any) -> Any:
+        """Read Freshdesk's `time_spent` (`hh:mm`) where the seconds are not given."""
+        if not isinstance(data, dict) or "time_spent" not in data:
+            return data
+        rest = {name: value for name, value in data.items() if name != "time_spent"}
+        hours, _, minutes = str(data["time_spent"]).partition(":")
+        if "time_spent_in_seconds" not in rest and hours.isdecimal() and minutes.isdecimal():
+            rest["time_spent_in_seconds"] = 3600 * int(hours) + 60 * int(minutes)
+        return rest
+
+
+class TicketAttachmentAdded(AttachmentFields):
+    """A file came with a ticket or with one of its entries."""
+
+    TYPE: ClassVar[str] = "sealdesk.ticket.attachment_added.v1"
+    THING: ClassVar[str] = "ticket"
+    BLOB: ClassVar[bool] = True
+
+    ticket_id: Annotated[UpstreamId | None, Names("self", Kind.TICKET)] = Field(default=None, repr=False)
+    conversation_id: Annotated[UpstreamId | None, Names("within", Kind.CONVERSATION)] = Field(default=None, repr=False)
+    user_id: Annotated[UpstreamId | None, Names("author", Kind.PERSON)] = Field(default=None, repr=False)
+
+
+class TicketAttachmentDeleted(Record):
+    """A file of a ticket was deleted. It can never be read again."""
+
+    TYPE: ClassVar[str] = "sealdesk.ticket.attachment_deleted.v1"
+    THING: ClassVar[str] = "ticket"
+    EFFECT: ClassVar[Effect | None] = Effect.ENDS
+
+    ticket_id: Annotated[UpstreamId | None, Names("self", Kind.TICKET)] = Field(default=None, repr=False)
+    id: Annotated[UpstreamId, Names("part", Kind.ATTACHMENT)] = Field(repr=False)

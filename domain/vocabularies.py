@@ -6,6 +6,7 @@ each tenant. A value that is neither counts as `other`, and its original goes in
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -44,6 +45,12 @@ CLOSED: Mapping[str, Mapping[int, str]] = MappingProxyType(
             10: "mobihelp",
             11: "ecommerce",
         },
+        "direction": {1: "incoming", 2: "outgoing", 3: "missed"},
+        "discussion": dict(enumerate(("forward", "discussion", "private"))),
+        "forum_type": {1: "how_to", 2: "ideas", 3: "problems", 4: "announcements"},
+        "visibility": {1: "all", 2: "logged_in", 3: "agents", 4: "companies"},
+        "article_type": {1: "permanent", 2: "workaround"},
+        "article_status": {1: "draft", 2: "published"},
         "by": dict(enumerate(("requester", "agent", "contact"))),
         "ground": dict(
             enumerate(
@@ -64,7 +71,37 @@ CLOSED: Mapping[str, Mapping[int, str]] = MappingProxyType(
 )
 
 #: What a tenant may declare. `status` and `channel` may be widened beyond the closed words, too.
-DECLARED = frozenset({"status", "channel", "type", "group", "product", "language"})
+DECLARED = frozenset({"status", "channel", "type", "group", "product", "language", "purpose", "wording"})
+
+#: Longest name of a vocabulary, in characters.
+NAME_CHARACTERS = 60
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+#: Digits in a row that could be a number of somebody.
+_NUMBER = re.compile(r"\d(?:[ ./-]?\d){5,}")
+
+
+def declarable_name(name: str) -> str:
+    """Check the name of a vocabulary: one that every tenant has, or the name of a custom or unknown field.
+
+    Raises:
+        ValueError: it is no name of small letters, digits and `_`, or belongs to a vocabulary that is closed.
+    """
+    if not _NAME.fullmatch(name) or len(name) > NAME_CHARACTERS or (name in CLOSED and name not in DECLARED):
+        raise ValueError("this is no vocabulary that a tenant declares")
+    return name
+
+
+def declarable(text: str) -> str:
+    """Check a word that a publisher wants to declare. A vocabulary is no place for addresses and numbers of people.
+
+    Raises:
+        ValueError: it is empty or too long, or looks like an address or a number.
+    """
+    if not 0 < len(text) <= WORD_CHARACTERS or text != text.strip() or "@" in text or _NUMBER.search(text):
+        raise ValueError("this is no word of a vocabulary")
+    return text
+
 
 GROUNDS: tuple[str, ...] = tuple(CLOSED["ground"].values())
 

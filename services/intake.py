@@ -31,7 +31,7 @@ from crypto.keystore import Disturbed, KeyStore, rows_of
 from crypto.register import Known, Register
 from crypto.roots import Roots
 from crypto.sealing import Place, seal
-from crypto.tree import LeafOrder, Owner, Person, Tree
+from crypto.tree import BUCKET_CHILDREN, LeafOrder, Owner, Person, Tree
 from crypto.wrapping import Key, context
 from domain.errors import (
     KeysUnavailable,
@@ -42,13 +42,16 @@ from domain.errors import (
     RecordWaits,
     ReferenceMalformed,
 )
+from domain.fact import Effect
 from domain.ids import HOUSE, EventId, KeyId, SubjectId, TenantId, ThingId
-from domain.personal import Reference
+from domain.personal import OWN_ROLES, Reference
 from services import keeping
+from services.changes import Changes, PlannedFact, Somebody, Something, Version, View
 from services.log import STATEMENTS, Facts, Position, SealedFact
+from services.opening_facts import opened_facts
 from services.opening_records import QUARANTINE_TYPE, opened_records
 from services.records import Draft, Parcel, parcel_of
-from services.resolving import Changes, Desk, PlannedFact, Somebody, Something, View, mentions_of
+from services.resolving import Desk, mentions_of
 from services.tenants import Tenant, Tenants
 
 DIGEST_BYTES = 16
@@ -104,6 +107,7 @@ class TenantBatch:
     view: View | None = None
     people: dict[UUID, Person] = field(default_factory=dict)
     changes: Changes = field(default_factory=Changes)
+    #: One a fact that has a seal, in their order.
     orders: list[LeafOrder] = field(default_factory=list)
     keys: list[Key] = field(default_factory=list)
 
@@ -222,6 +226,8 @@ class Intake:
             if appended is None:
                 raise
             self._behind = True
+        if any(batch.changes.words for batch in batches):
+            self._tenants.forget()
         self._put_aside.update(record.id for record in quarantined if isinstance(record.refusal, RecordWaits))
         appeared = [
             (batch.tenant.id, index) for batch in batches for index in (*batch.changes.entries, *batch.changes.appeared)
@@ -275,7 +281,7 @@ class Intake:
             # Somebody new: look again, alone, so that two writers who meet a person at once end with one.
             register.alone()
             known = register.look_up(indexes)
-        view, opened = self._view(tree, batch.tenant, known)
+        view, opened = self._view(tree, batch.tenant, known, self._rewritten(pending, known, indexed))
         # After the view: a ticket that another writer opens meanwhile with this very record was opened once.
         stored = self._facts.stored_already([digest for one in pending for digest in one.digests])
         for one in pending:
@@ -299,7 +305,24 @@ class Intake:
                         desk.changes.appeared.append(index)
         batch.changes = desk.changes
 
-    def _view(self, tree: Tree, tenant: Tenant, known: Mapping[bytes, Known]) -> tuple[View, Mapping[UUID, Person]]:
+    def _rewritten(
+        self, pending: Sequence[Judged], known: Mapping[bytes, Known], indexed: Mapping[Reference, bytes]
+    ) -> list[UUID]:
+        """Name the things and people of which records of the batch write something anew."""
+        drafts = [draft for one in pending for draft in one.parcel.drafts]
+        found: list[UUID] = []
+        for draft in drafts:
+            if draft.plan.record.EFFECT is Effect.REWRITES:
+                which = [Reference(mark.kind, value) for _, mark, value in mentions_of(draft) if mark.role in OWN_ROLES]
+                for reference in (*which, *([draft.subject] if draft.subject is not None else ())):
+                    entry = known.get(indexed.get(reference, b""))
+                    if entry is not None and entry.inside is not None:
+                        found.append(entry.inside)
+        return list(dict.fromkeys(found))
+
+    def _view(
+        self, tree: Tree, tenant: Tenant, known: Mapping[bytes, Known], rewritten: Sequence[UUID]
+    ) -> tuple[View, Mapping[UUID, Person]]:
         """Read the people and things behind register entries, and which things no fact has opened yet."""
         inside = {entry.inside for entry in known.values() if entry.inside is not None}
         rows = rows_of(tree.cursor, trees.SQL.things_by_id.sql, thing_ids=list(inside))
@@ -310,27 +333,57 @@ class Intake:
         things = {
             row["thing_id"]: Something(
                 ThingId(row["thing_id"]),
-                SubjectId(row["owner"]),
+                row["kind"],
+                None if row["owner"] == tenant.id else SubjectId(row["owner"]),
                 row["line"] is None,
                 row["thing_id"] not in unopened,
+                parent=row["parent"],
             )
             for row in rows
         }
-        found = tree.people({*(inside - things.keys()), *(thing.owner for thing in things.values())})
+        owners = {thing.owner for thing in things.values() if thing.owner is not None}
+        found = tree.people({*(inside - things.keys()), *owners})
+        versions: dict[tuple[UUID, UUID | None], Version] = {}
+        newest: dict[UUID, int] = {}
+        if rewritten:
+            streams = [found[found[id_].root].profile if id_ in found else ThingId(id_) for id_ in rewritten]
+            versions, newest = self._versions(tree, tenant.id, streams)
+            more = {owner for version in versions.values() for owner in version.owners} - found.keys()
+            found = found | tree.people(more)
         people: dict[UUID, Somebody] = {
             person.subject_id: Somebody(person.subject_id, person.profile, person.agent, person.upstream, person.living)
             for person in found.values()
         }
         roots: dict[UUID, SubjectId] = {person.subject_id: person.root for person in found.values()}
-        return View(tenant.id, known, people, roots, things, tenant.vocabulary), found
+        return View(tenant.id, known, people, roots, things, tenant.vocabulary, versions, newest), found
+
+    def _versions(
+        self, tree: Tree, tenant: TenantId, streams: Sequence[ThingId]
+    ) -> tuple[dict[tuple[UUID, UUID | None], Version], dict[UUID, int]]:
+        """Read what stands of some things and of their parts: the living fields, the last fact by position wins."""
+        facts = self._facts.streams(streams)
+        newest: dict[UUID, int] = dict.fromkeys(streams, 0)
+        newest.update({fact.stream: fact.position for fact in facts})
+        told = [fact for fact in facts if keeping.is_version(fact)]
+        personal: dict[tuple[UUID, UUID | None], dict[str, Any]] = {}
+        owners: dict[tuple[UUID, UUID | None], dict[UUID, None]] = {}
+        for fact, fields in opened_facts(tree, tenant, told):
+            part = fact.clear.get("part")
+            place = (fact.stream, None if part is None else UUID(part))
+            personal.setdefault(place, {}).update(fields)
+            owners.setdefault(place, {}).update(dict.fromkeys(fact.owners))
+        subjects = tree.people({owner for found in owners.values() for owner in found})
+        return {
+            place: Version(fields, tuple(SubjectId(owner) for owner in owners[place] if owner in subjects))
+            for place, fields in personal.items()
+        }, newest
 
     # -- 2. and 3. issue and seal -------------------------------------------------------------------------------
 
-    @staticmethod
-    def _issue(tree: Tree, batch: TenantBatch) -> None:
+    def _issue(self, tree: Tree, batch: TenantBatch) -> None:
         changes, tenant = batch.changes, batch.tenant.id
         # Keys and references are for the living: a shred that comes now waits for this transaction, and finds them.
-        Intake._hold(tree.cursor, batch)
+        self._hold(tree.cursor, batch)
         if changes.upstream:
             # With the register entries of their ids: another writer has to see at once that these are known upstream,
             # lest an address that two contacts share should make one person of them.
@@ -338,30 +391,50 @@ class Intake:
         issued = tree.issue_subjects(
             tenant,
             [
-                (person.id, person.profile, person.id in changes.agents, person.id in changes.upstream)
+                (person.id, person.profile, changes.agents.get(person.id, False), person.id in changes.upstream)
                 for person in changes.people.values()
                 if person.new
             ],
         )
         owners: dict[UUID, Owner] = {owner.id: owner for owner in issued}
-        first_owner: dict[UUID, UUID] = {}
-        for fact in changes.facts:
-            first_owner.setdefault(fact.stream, fact.owners[0])
-        new_things = [thing for thing in changes.things.values() if thing.new]
-        tree.store_things(tenant, [(thing.id, "ticket", first_owner[thing.id]) for thing in new_things])
+        tree.store_things(
+            tenant,
+            [
+                (thing.id, thing.kind, thing.owner or tenant, thing.parent)
+                for thing in changes.things.values()
+                if thing.new
+            ],
+        )
+        tree.place_things(
+            [
+                # Whose a moved thing is, is said once the log says so.
+                (thing.id, thing.owner or tenant, thing.parent)
+                for thing in (changes.things[id_] for id_ in changes.placed - changes.moved.keys())
+                if not thing.new
+            ]
+        )
         if batch.register is not None:
-            batch.register.enter(list(changes.entries.items()), untold=changes.mentioned)
+            batch.register.enter(
+                list(changes.entries.items()),
+                untold=changes.mentioned | changes.parts.keys(),
+                parts=changes.parts,
+            )
         needed = {owner for fact in changes.facts for owner in fact.owners} - owners.keys()
         # Whoever the view opened in this transaction is not opened twice; `_hold` looks whether all still live.
         for person in (batch.people | tree.people(needed - batch.people.keys())).values():
             if person.key is not None:
                 owners.setdefault(person.subject_id, Owner(person.subject_id, person.key))
-        batch.orders = [
-            LeafOrder(fact.stream, KeyId(uuid4()), tuple(owners[owner] for owner in fact.owners))
-            for fact in changes.facts
-            if fact.personal
-        ]
+        ofdesk = sum(not fact.owners for fact in changes.facts if fact.personal)
+        desk = iter(tree.places(tenant, "desk", ofdesk, BUCKET_CHILDREN) if ofdesk else ())
+        blobs: list[LeafOrder] = []
+        for fact in changes.facts:
+            if fact.personal:
+                parents = tuple(owners[owner] for owner in fact.owners) or (next(desk),)
+                batch.orders.append(LeafOrder(fact.stream, KeyId(uuid4()), parents))
+                if fact.blob is not None:
+                    blobs.append(LeafOrder(fact.stream, KeyId(fact.blob), parents, blob=True))
         batch.keys = tree.issue_leaves(tenant, batch.orders)
+        tree.issue_leaves(tenant, blobs)
 
     def _seal_quarantined(
         self, tree: Tree, batches: Sequence[TenantBatch], judged: Sequence[Judged], at: datetime
@@ -390,20 +463,23 @@ class Intake:
 
     # -- 4. hold ------------------------------------------------------------------------------------------------
 
-    @staticmethod
-    def _hold(cursor: Cursor[DictRow], batch: TenantBatch) -> None:
+    def _hold(self, cursor: Cursor[DictRow], batch: TenantBatch) -> None:
         """Lock whoever and whatever the facts are about, and whoever they name.
 
         Raises:
             Disturbed: somebody or something was shredded, or moved, since the batch was decided.
         """
         changes = batch.changes
+        things_known = changes.things.keys() | (batch.view.things.keys() if batch.view is not None else set())
+        rewritten = changes.settled - things_known
         changed = {*changes.merged, *changes.merged.values(), *changes.agents, *changes.upstream}
+        # Whoever writes a profile anew does so alone, lest one of two should not know what the other said.
+        changed |= {owner for fact in changes.facts if fact.stream in rewritten for owner in fact.owners}
         named = {owner for fact in changes.facts for owner in fact.owners} | changes.named
         taken = rows_of(cursor, trees.SQL.take_subjects.sql, subject_ids=sorted(changed))
         people = [*taken, *rows_of(cursor, trees.SQL.hold_subjects.sql, subject_ids=sorted(named - changed))]
         touched = {fact.stream for fact in changes.facts}
-        alone = changes.moved.keys() | _opened_by(batch)
+        alone = changes.moved.keys() | _opened_by(batch) | (changes.settled & things_known)
         things = [
             *rows_of(cursor, trees.SQL.take_things.sql, thing_ids=sorted(alone)),
             *rows_of(cursor, trees.SQL.hold_things.sql, thing_ids=sorted(touched - alone)),
@@ -418,6 +494,9 @@ class Intake:
                     gained = row["upstream"] and not person.upstream and person.id not in changes.upstream
                     if row["merged"] or (gained and person.id in changes.merged):
                         raise Disturbed("somebody was merged, or became known upstream, meanwhile")
+        known = batch.view.newest if batch.view is not None else {}
+        if known != self._facts.newest(sorted(known)):
+            raise Disturbed("something that is written anew changed meanwhile")
         decided_on = batch.view.things if batch.view is not None else {}
         for row in things:
             thing = decided_on.get(row["thing_id"])
@@ -449,6 +528,17 @@ class Intake:
             )
         if quarantined:
             cursor.execute(STATEMENTS.quarantine.sql, _quarantine_columns(quarantined))
+        for batch in batches:
+            if batch.changes.words:
+                words = sorted(batch.changes.words)
+                cursor.execute(
+                    STATEMENTS.declare_words.sql,
+                    {
+                        "tenant_id": batch.tenant.id,
+                        "vocabularies": [name for name, _ in words],
+                        "words": [word for _, word in words],
+                    },
+                )
         refused = Counter(
             (batch.tenant.id, one.refusal.code)
             for batch in batches
@@ -485,19 +575,22 @@ class Intake:
 
     def _keep(self, tree: Tree, batch: TenantBatch) -> None:
         changes = batch.changes
-        if changes.agents:
-            tree.cursor.execute(trees.SQL.mark_agents.sql, {"subject_ids": sorted(changes.agents)})
+        for is_agent, statement in ((True, trees.SQL.mark_agents), (False, trees.SQL.unmark_agents)):
+            if ids := sorted(id_ for id_, agent in changes.agents.items() if agent is is_agent):
+                tree.cursor.execute(statement.sql, {"subject_ids": ids})
         if changes.upstream:
             tree.cursor.execute(trees.SQL.mark_upstream.sql, {"subject_ids": sorted(changes.upstream)})
         for secondary, primary in changes.merged.items():
             keeping.merge(tree, self._facts, SubjectId(secondary), primary)
         for thing in changes.moved:
             keeping.move(tree, self._facts, ThingId(thing))
-        if changes.claims or changes.given_up or changes.mentioned:
+        if changes.claims or changes.given_up or changes.mentioned or changes.parts:
             register = Register(tree, batch.tenant.id)
             register.give_up(changes.given_up)
             register.enter(list(changes.claims.items()))
-            register.told(changes.mentioned)
+            register.told(changes.mentioned | changes.parts.keys())
+        for thing in sorted(changes.settled):
+            keeping.settle(tree, self._facts, batch.tenant.id, ThingId(thing))
 
     # -- what waited --------------------------------------------------------------------------------------------
 
@@ -583,8 +676,10 @@ def _sealed(batch: TenantBatch) -> Iterable[SealedFact]:
     issued = iter(zip(batch.orders, batch.keys, strict=True))
     for fact in batch.changes.facts:
         sealed: bytes | None = None
+        owners: tuple[UUID, ...] = fact.owners
         if fact.personal:
             order, key = next(issued)
+            owners = tuple(owner.id for owner in order.owners)
             fields = tuple(sorted(fact.personal))
             place = Place(fact.tenant, fact.stream, fact.event_id, fact.type, order.key_id, fields)
             sealed = seal(place, key, fact.personal)
@@ -597,7 +692,7 @@ def _sealed(batch: TenantBatch) -> Iterable[SealedFact]:
             fact.ordinal,
             fact.occurred_at,
             fact.clear,
-            fact.owners,
+            owners,
             sealed,
         )
 

@@ -1,4 +1,4 @@
-"""The key work that facts of upstream call for: a merged contact, a moved ticket, a claimed address.
+"""The key work that facts of upstream call for: a merged contact, a moved ticket, a claimed address, an edited reply.
 
 These are facts first. Intake carries them out for its own batch, right after the append and under the same locks;
 `catch_up` follows the log and carries out what a crash left. Everything here may run twice.
@@ -7,8 +7,7 @@ These are facts first. Intake carries them out for its own batch, right after th
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID, uuid4
 
@@ -17,24 +16,25 @@ from psycopg.rows import DictRow
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
 from crypto.keystore import Disturbed, KeyStore, rows_of
-from crypto.opening import open_leaves
 from crypto.register import Register
 from crypto.roots import Roots
-from crypto.sealing import header_of, open_seal
+from crypto.sealing import header_of
 from crypto.tree import SQL, Owner, Person, Tree
-from crypto.wrapping import Key
+from domain.agents import AgentDeleted
 from domain.catalogue import CATALOGUE
+from domain.contacts import ContactMadeAgent, ContactMerged
 from domain.errors import KeyLost, ReferenceMalformed
-from domain.fact import FactAtRest
+from domain.fact import Effect, FactAtRest
 from domain.ids import EventId, SubjectId, TenantId, ThingId
 from domain.personal import Kind, Reference
 from domain.subjects import SUBJECT_SHREDDED
+from domain.tickets import TicketMergedAway, TicketUpdated
 from services.log import Facts, SealedFact
+from services.opening_facts import opened_facts
 
 PAGE = 1_000
 DIGEST_BYTES = 16
-_MERGED = "sealdesk.contact.merged.v1"
-_MOVED = "sealdesk.ticket.updated.v1"
+_MOVES = frozenset({TicketUpdated.TYPE, TicketMergedAway.TYPE})
 
 
 def advance(cursor: Cursor[DictRow], head: int, newest: int) -> None:
@@ -101,13 +101,10 @@ def move(tree: Tree, facts: Facts, thing: ThingId) -> None:
     people = tree.people(requester for _, requester in moves)
     leaves = {row["key_id"]: row for row in rows_of(tree.cursor, SQL.leaves_of_thing.sql, thing_id=thing)}
     for fact in stream:
-        if fact.seal is None:
-            continue
-        leaf = leaves.get(header_of(fact.seal).key_id)
-        if leaf is None or leaf["wrapped"] is None:
-            continue
-        for requester in (who for position, who in moves if position > fact.position):
-            _gain(tree, leaf, people, requester)
+        for leaf in _leaves_of(fact, leaves):
+            if leaf["wrapped"] is not None:
+                for requester in (who for position, who in moves if position > fact.position):
+                    _gain(tree, leaf, people, requester)
     if moves:
         tree.cursor.execute(SQL.set_thing_owner.sql, {"thing_id": thing, "owner": moves[-1][1]})
 
@@ -122,15 +119,85 @@ def _gain(tree: Tree, leaf: DictRow, people: dict[UUID, Person], requester: UUID
     if person.key is None or not person.living:
         line = rows_of(tree.cursor, SQL.line_of_subject.sql, subject_id=requester)[0]["line"]
         if line is not None:
-            mark = tree.mark("leaf", leaf["key_id"], leaf["tenant"], line)
-            named = {"thing_id": leaf["thing_id"], "key_id": leaf["key_id"], "line": line, "mark": mark}
-            if tree.cursor.execute(SQL.destroy_leaf.sql, named).rowcount:
-                tree.lose_children(Counter(owners))
+            tree.destroy_leaf(leaf, line)
             leaf["wrapped"] = None
         return
     if tree.add_owner(leaf, Owner(requester, person.key)):
         fresh = rows_of(tree.cursor, SQL.leaf.sql, thing_id=leaf["thing_id"], key_id=leaf["key_id"])
         leaf.update(fresh[0])
+
+
+def _leaves_of(fact: FactAtRest, leaves: Mapping[UUID, DictRow]) -> list[DictRow]:
+    """Find the keys of a fact among those of its thing: that of its seal, and that of a file that came along."""
+    ids: list[UUID] = [] if fact.seal is None else [header_of(fact.seal).key_id]
+    if fact.type in CATALOGUE and CATALOGUE[fact.type].record.BLOB:
+        ids.append(UUID(fact.clear["part"]))
+    return [leaves[id_] for id_ in ids if id_ in leaves]
+
+
+def is_version(fact: FactAtRest) -> bool:
+    """Tell whether a fact says what its thing or part is, so that writing it anew replaces it."""
+    plan = CATALOGUE.get(fact.type)
+    return plan is not None and plan.tells and not plan.record.APART
+
+
+def settle(tree: Tree, facts: Facts, tenant: TenantId, stream: ThingId) -> None:
+    """Carry out what the facts of a stream wrote anew or ended: older keys go, references of what ended are fenced.
+
+    A row whose key goes is marked with the position of the fact that called for it, below zero, and our MAC.
+    """
+    told = facts.stream(stream)
+    leaves = {row["key_id"]: row for row in rows_of(tree.cursor, SQL.leaves_of_thing.sql, thing_id=stream)}
+    for fact in told:
+        plan = CATALOGUE.get(fact.type)
+        effect = None if plan is None else plan.record.EFFECT
+        if effect is Effect.ENDS and "part" not in fact.clear:
+            _end_thing(tree, tenant, stream, fact)
+            return
+        if effect is None:
+            continue
+        for older in told:
+            if _gives_way(older, fact, effect):
+                for leaf in _leaves_of(older, leaves):
+                    if leaf["line"] is None and tree.destroy_leaf(leaf, -fact.position):
+                        leaf["line"] = -fact.position
+        if effect is Effect.ENDS:
+            _fence_part(tree, tenant, fact)
+
+
+def _gives_way(older: FactAtRest, fact: FactAtRest, effect: Effect) -> bool:
+    """Tell whether the keys of a fact go with a later one on its stream.
+
+    Of a thing or profile that is written anew, everything goes that says what it is or only refers to it; what stands
+    for itself (a consent, a part) stays.
+    """
+    if older.position >= fact.position or older.type not in CATALOGUE:
+        return False
+    part = fact.clear.get("part")
+    if part is None:
+        return "part" not in older.clear and not CATALOGUE[older.type].record.APART
+    return part == older.clear.get("part") or (effect is Effect.ENDS and part == older.clear.get("within"))
+
+
+def _end_thing(tree: Tree, tenant: TenantId, thing: ThingId, fact: FactAtRest) -> None:
+    """End a thing with everything that hangs in it: its keys go, its references are fenced."""
+    beneath = rows_of(tree.cursor, SQL.things_beneath.sql, thing_id=thing)
+    living = [row["thing_id"] for row in beneath if row["line"] is None]
+    for id_ in living:
+        rows_of(tree.cursor, SQL.take_leaves_of_thing.sql, thing_id=id_)
+        tree.destroy_thing(tenant, ThingId(id_), -fact.position)
+    Register(tree, tenant).fence(living, fact.recorded_at)
+
+
+def _fence_part(tree: Tree, tenant: TenantId, fact: FactAtRest) -> None:
+    """Turn the reference of a part that ended into a fence. The fact that ended it still says which."""
+    register = Register(tree, tenant)
+    for _, personal in opened_facts(tree, tenant, [fact]):
+        for name, mark in CATALOGUE[fact.type].names:
+            if mark.role == "part" and personal.get(name) is not None:
+                register.fence_part(
+                    fact.stream, register.index(Reference(mark.kind, str(personal[name]))), fact.recorded_at
+                )
 
 
 @retry(retry=retry_if_exception_type(Disturbed), stop=stop_after_attempt(20), wait=wait_random(0, 0.1), reraise=True)
@@ -151,31 +218,45 @@ def catch_up(keys: KeyStore, roots: Roots, facts: Facts) -> None:
 
 
 def _keep(tree: Tree, facts: Facts, fact: FactAtRest) -> None:
-    if fact.type == _MERGED:
+    plan = CATALOGUE.get(fact.type)
+    if plan is None:
+        return
+    if fact.type == ContactMerged.TYPE:
         primary = SubjectId(UUID(fact.clear["person"]))
         for secondary in (SubjectId(UUID(text)) for text in fact.clear["secondary"]):
             merge(tree, facts, secondary, primary)
-    elif fact.type == _MOVED and fact.clear.get("requester"):
+    elif fact.type in _MOVES and fact.clear.get("requester"):
         move(tree, facts, fact.stream)
-    if fact.clear.get("responder"):
-        tree.cursor.execute(SQL.mark_agents.sql, {"subject_ids": [UUID(fact.clear["responder"])]})
+    if plan.record.EFFECT is not None:
+        settle(tree, facts, fact.tenant, fact.stream)
+    _mark_agents(tree, fact)
     if person := fact.clear.get("person"):
-        if fact.type.startswith("sealdesk.agent."):
-            tree.cursor.execute(SQL.mark_agents.sql, {"subject_ids": [UUID(person)]})
         if {"id", "primary_contact_id"} & set(fact.sealed_fields):
             tree.cursor.execute(SQL.mark_upstream.sql, {"subject_ids": [UUID(person)]})
         _claim(tree, fact, SubjectId(UUID(person)))
 
 
+def _mark_agents(tree: Tree, fact: FactAtRest) -> None:
+    """Note who is an agent by this fact, or is none any more."""
+    record = CATALOGUE[fact.type].record
+    agents = [fact.clear.get("responder"), *(fact.clear.get("members") or ())]
+    if record.TEAM:
+        agents.append(fact.clear.get("author"))
+    if record.THING == "agent" or fact.type == ContactMadeAgent.TYPE:
+        agents.append(fact.clear.get("person"))
+    ids = [UUID(agent) for agent in agents if agent]
+    if fact.type == AgentDeleted.TYPE:
+        tree.cursor.execute(SQL.unmark_agents.sql, {"subject_ids": ids})
+    elif ids:
+        tree.cursor.execute(SQL.mark_agents.sql, {"subject_ids": ids})
+
+
 def _claim(tree: Tree, fact: FactAtRest, person: SubjectId) -> None:
     """Let the addresses of a profile fact lead to its person, as intake would have done."""
-    if fact.seal is None:
+    opened = list(opened_facts(tree, fact.tenant, [fact]))
+    if not opened:
         return
-    header = header_of(fact.seal)
-    key = open_leaves(tree, fact.tenant, [(fact.stream, header.key_id)])[fact.stream, header.key_id]
-    if not isinstance(key, Key):
-        return
-    personal = open_seal(fact.seal, key, tenant=fact.tenant, stream=fact.stream, event_id=fact.event_id, type=fact.type)
+    [(_, personal)] = opened
     register = Register(tree, fact.tenant)
     indexes: list[bytes] = []
     ids: list[bytes] = []

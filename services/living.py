@@ -9,14 +9,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from crypto.keystore import KeyStore
-from crypto.opening import Found, open_leaves
 from crypto.roots import Roots
-from crypto.sealing import header_of, open_seal
 from crypto.tree import Tree
-from crypto.wrapping import Key
 from domain.fact import FactAtRest
 from domain.ids import TenantId, ThingId
 from services.log import Facts
+from services.opening_facts import opened_facts
 
 PAGE = 2_000
 SHORTEST_VALUE = 4
@@ -32,24 +30,9 @@ def opened(keys: KeyStore, roots: Roots, facts: Sequence[FactAtRest]) -> Iterato
         if fact.seal is not None:
             by_tenant.setdefault(fact.tenant, []).append(fact)
     for tenant, group in by_tenant.items():
-        places = [(fact.stream, header_of(fact.seal).key_id) for fact in group if fact.seal is not None]
         with keys.transaction() as cursor:
-            found: dict[tuple[ThingId, Any], Found] = dict(open_leaves(Tree(cursor, roots), tenant, places))
-        for fact, place in zip(group, places, strict=True):
-            key = found[place]
-            if isinstance(key, Key) and fact.seal is not None:
-                yield (
-                    fact,
-                    open_seal(
-                        fact.seal,
-                        key,
-                        tenant=tenant,
-                        stream=fact.stream,
-                        event_id=fact.event_id,
-                        type=fact.type,
-                        key_id=place[1],
-                    ),
-                )
+            found = list(opened_facts(Tree(cursor, roots), tenant, group))
+        yield from found
 
 
 def values_of(

@@ -36,6 +36,7 @@ from psycopg.rows import DictRow, dict_row, tuple_row
 from psycopg.sql import SQL, Literal
 
 from crypto.sealing import fields_of
+from domain.catalogue import KEPT
 from domain.errors import LogUnavailable, NobodyCanAct, SettingsWrong
 from domain.fact import FactAtRest
 from domain.ids import EventId, TenantId, ThingId
@@ -177,6 +178,7 @@ def _columns(stored: Sequence[StoredFact]) -> dict[str, list[Any]]:
         "ordinals": [fact.ordinal for fact in facts],
         "occurred": [fact.occurred_at for fact in facts],
         "owners": ["{" + ",".join(str(owner) for owner in fact.owners) + "}" for fact in facts],
+        "kept": [fact.type in KEPT for fact in facts],
         "seals": [fact.seal for fact in facts],
     }
 
@@ -291,6 +293,14 @@ class Facts(Application[UUID]):
             return set()
         with self.cursor() as cursor:
             return {row["thing"] for row in cursor.execute(STATEMENTS.without_facts.sql, {"things": list(things)})}
+
+    def newest(self, things: Sequence[UUID]) -> dict[UUID, int]:
+        """Read the position of the newest fact of each of these things; 0 where there is none."""
+        if not things:
+            return {}
+        with self.cursor() as cursor:
+            rows = cursor.execute(STATEMENTS.newest.sql, {"things": list(things)}).fetchall()
+        return {row["thing"]: row["position"] or 0 for row in rows}
 
     def issue_seen(self) -> int:
         """Read the highest issue number of the key database that an append has stored."""

@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
-from domain.catalogue import CATALOGUE, INTERNAL, Plan
+from domain.catalogue import CATALOGUE, INTERNAL, PEOPLE, Plan
 from domain.errors import RecordInvalid
 from domain.fact import ID_CHARACTERS, Record, in_range
 from domain.personal import Kind, Reference
@@ -26,8 +26,8 @@ from domain.personal import Kind, Reference
 RECORD_BYTES = 4 * 1024 * 1024
 _SOURCE_CHARACTERS = 1_000
 _SUBJECT_CHARACTERS = 400
-_PEOPLE = ("contact", "agent")
-_NESTED = ("custom_fields", "unknown_fields", "ratings")
+#: How a `subject` names a thing: its kind and upstream's id, as in `ticket 20`.
+_THINGS = {kind.value: kind for kind in Kind if kind.is_thing}
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +131,9 @@ def draft_of(event: Mapping[str, Any], default_tenant: str | None = None) -> Dra
         raise RecordInvalid("no_data", "data")
     try:
         record = plan.record.model_validate(data)
-        if not _is_flat(record):
-            orjson.dumps(record.model_dump(include=set(_NESTED)))
+        if any(getattr(record, name) is not None for name in plan.nested):
+            # What nests too deeply can be read but not written again.
+            orjson.dumps(record.model_dump(include=set(plan.nested)))
     except ValidationError as error:
         raise _translated(error, plan) from None
     except TypeError:
@@ -146,11 +147,6 @@ def draft_of(event: Mapping[str, Any], default_tenant: str | None = None) -> Dra
         _subject(event.get("subject")),
         _time(event.get("time")),
     )
-
-
-def _is_flat(record: Record) -> bool:
-    """Tell whether a record has no field that may nest; what nests too deeply can be read but not written again."""
-    return all(getattr(record, name, None) is None for name in _NESTED)
 
 
 def _translated(error: ValidationError, plan: Plan) -> RecordInvalid:
@@ -175,16 +171,16 @@ def _text(event: Mapping[str, Any], name: str, limit: int, default: str | None) 
 
 
 def _subject(value: object) -> Reference | None:
-    """Read the `subject`: `contact 432`, `agent 7`, `ticket 20` or an e-mail address."""
+    """Read the `subject`: `contact 432`, `agent 7`, an e-mail address, or a thing, as in `ticket 20` or `topic 3`."""
     if value is None:
         return None
     if not isinstance(value, str) or not 0 < len(value) <= _SUBJECT_CHARACTERS:
         raise RecordInvalid("wrong_field", "subject")
     what, _, which = value.strip().partition(" ")
-    if what in _PEOPLE and which:
+    if what in PEOPLE and which:
         return Reference(Kind.PERSON, which)
-    if what == Kind.TICKET and which:
-        return Reference(Kind.TICKET, which)
+    if what in _THINGS and which:
+        return Reference(_THINGS[what], which)
     if "@" in value and " " not in value.strip():
         return Reference(Kind.EMAIL, value)
     raise RecordInvalid("wrong_field", "subject")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from uuid import uuid4
 
 from domain.errors import SettingsWrong
 from domain.ids import TenantId
-from domain.vocabularies import DECLARED, WORD_CHARACTERS
+from domain.vocabularies import DECLARED, WORD_CHARACTERS, declarable_name
 from services.log import STATEMENTS, Facts
 
 NAME_CHARACTERS = 100
+#: How old the list of tenants and words may be.
+FRESH_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,18 +24,26 @@ class Tenant:
     id: TenantId
     name: str
     vocabulary: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    #: How long what was deleted can be restored, and whether a purge that upstream orders needs no officer.
+    trash_days: int = 30
+    trusts_purges: bool = False
 
 
 class Tenants:
-    """The tenants of one installation. They hold no personal data, so they are read once and again after a change."""
+    """The tenants of one installation. They hold no personal data, so they are read once every few seconds.
+
+    Another process may add a tenant or a word meanwhile; a word counts as `other` until it is read.
+    """
 
     def __init__(self, facts: Facts) -> None:
         self._facts = facts
         self._known: dict[str, Tenant] | None = None
+        self._read_at = 0.0
 
     def by_name(self, *, fresh: bool = False) -> Mapping[str, Tenant]:
         """Give all tenants, as they were when they were last read; `fresh` reads them again."""
-        if self._known is None or fresh:
+        if self._known is None or fresh or time.monotonic() - self._read_at > FRESH_SECONDS:
+            self._read_at = time.monotonic()
             with self._facts.cursor() as cursor:
                 rows = cursor.execute(STATEMENTS.tenants.sql).fetchall()
                 words = cursor.execute(STATEMENTS.words.sql).fetchall()
@@ -44,10 +55,33 @@ class Tenants:
                     row["tenant_id"],
                     row["name"],
                     {name: frozenset(found) for name, found in vocabulary.get(row["tenant_id"], {}).items()},
+                    row["trash_days"],
+                    row["trusts_purges"],
                 )
                 for row in rows
             }
         return self._known
+
+    def forget(self) -> None:
+        """Read the tenants again when they are asked for next."""
+        self._known = None
+
+    def set_trash(self, name: str, *, days: int | None = None, trusts_purges: bool | None = None) -> Tenant:
+        """Say how long what was deleted can be restored, and whether purges of upstream need no officer.
+
+        Raises:
+            SettingsWrong: there is no such tenant, or less than a day was asked for.
+        """
+        if days is not None and days < 1:
+            raise SettingsWrong("what was deleted stays for a day at least")
+        tenant = self.named(name)
+        with self._facts.cursor() as cursor:
+            cursor.execute(
+                STATEMENTS.set_trash.sql,
+                {"tenant_id": tenant.id, "trash_days": days, "trusts_purges": trusts_purges},
+            )
+        self.forget()
+        return self.named(name)
 
     def named(self, name: str | None) -> Tenant:
         """Find a tenant by name; without a name, the only one.
@@ -76,8 +110,12 @@ class Tenants:
             raise SettingsWrong(f"the name of a tenant has 1 to {NAME_CHARACTERS} characters")
         pairs = [(kind, word) for kind, words in (vocabulary or {}).items() for word in words]
         for kind, word in pairs:
-            if kind not in DECLARED:
-                raise SettingsWrong(f"a tenant declares {', '.join(sorted(DECLARED))}; not {kind}")
+            try:
+                declarable_name(kind)
+            except ValueError:
+                raise SettingsWrong(
+                    f"a tenant declares {', '.join(sorted(DECLARED))}, or words of a custom field by its name"
+                ) from None
             if not 0 < len(word) <= WORD_CHARACTERS:
                 raise SettingsWrong(f"a word of a vocabulary has 1 to {WORD_CHARACTERS} characters")
         with self._facts.cursor() as cursor:

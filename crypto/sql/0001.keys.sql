@@ -45,11 +45,15 @@ CREATE TABLE things (
     tenant uuid NOT NULL,
     kind text NOT NULL,
     owner uuid NOT NULL,
+    parent uuid,
     line bigint,
     mark bytea,
     CHECK ((line IS NULL) = (mark IS NULL))
 );
-COMMENT ON TABLE things IS 'A row is a thing that is erased as one (a ticket), with the person whose it is now.';
+COMMENT ON TABLE things IS 'A row is a thing that is erased as one (a ticket, a call, a forum post), with whose it is now: a person, or the tenant for what belongs to the desk.';
+COMMENT ON COLUMN things.parent IS 'The thing in which it hangs, and with which it ends: the topic of a comment.';
+COMMENT ON COLUMN things.line IS 'The ledger line of its shred; below zero, the position of the fact of upstream that ended it.';
+CREATE INDEX things_by_parent ON things (parent) WHERE parent IS NOT NULL;
 CREATE INDEX things_by_owner ON things (owner);
 
 CREATE TABLE leaves (
@@ -58,6 +62,7 @@ CREATE TABLE leaves (
     tenant uuid NOT NULL,
     owner uuid NOT NULL,
     co_owners uuid[],
+    blob boolean NOT NULL DEFAULT false,
     bound bytea NOT NULL,
     wrapped bytea,
     line bigint,
@@ -68,6 +73,8 @@ CREATE TABLE leaves (
 );
 ALTER TABLE leaves ALTER COLUMN wrapped SET STORAGE EXTERNAL;
 COMMENT ON TABLE leaves IS 'A row is the key of one fact, wrapped under its owner and then under each of its co-owners in turn, so that it dies with any of them. A row whose key was swept stays, so that a shred can be told from a loss.';
+COMMENT ON COLUMN leaves.blob IS 'Whether it is the key of a file: then its id is that of the part of the thing which the file is.';
+COMMENT ON COLUMN leaves.line IS 'Set where the fact alone went: below zero, the position of the fact that rewrote or ended it; else the ledger line of whoever gained and lost it.';
 COMMENT ON COLUMN leaves.bound IS 'A MAC over tenant, thing, key and owners: nobody else can make it look as if it had died with another owner.';
 CREATE INDEX leaves_by_owner ON leaves (owner);
 CREATE INDEX leaves_by_co_owners ON leaves USING gin (co_owners) WHERE co_owners IS NOT NULL;

@@ -40,16 +40,33 @@ FROM unnest(%(subject_ids)b::uuid[], %(profiles)b::uuid[], %(parents)b::uuid[], 
      AS given (subject_id, profile, parent, agent, upstream, bound, wrapped);
 
 -- name: insert_things!
-INSERT INTO things (thing_id, tenant, kind, owner)
-SELECT given.thing_id, %(tenant)s, given.kind, given.owner
-FROM unnest(%(thing_ids)b::uuid[], %(kinds)b::text[], %(owners)b::uuid[]) AS given (thing_id, kind, owner);
+INSERT INTO things (thing_id, tenant, kind, owner, parent)
+SELECT given.thing_id, %(tenant)s, given.kind, given.owner, given.parent
+FROM unnest(%(thing_ids)b::uuid[], %(kinds)b::text[], %(owners)b::uuid[], %(parents)b::uuid[])
+     AS given (thing_id, kind, owner, parent);
+
+-- name: place_things!
+-- A thing that was begun is opened now, or hangs elsewhere from now on.
+UPDATE things SET owner = given.owner, parent = given.parent
+FROM unnest(%(thing_ids)b::uuid[], %(owners)b::uuid[], %(parents)b::uuid[]) AS given (thing_id, owner, parent)
+WHERE things.thing_id = given.thing_id AND things.line IS NULL;
+
+-- name: things_beneath
+-- A thing and everything that hangs in it.
+WITH RECURSIVE beneath AS (
+    SELECT thing_id FROM things WHERE thing_id = %(thing_id)s
+    UNION
+    SELECT things.thing_id FROM beneath JOIN things ON things.parent = beneath.thing_id
+)
+SELECT thing_id, kind, line FROM beneath JOIN things USING (thing_id) ORDER BY thing_id FOR UPDATE OF things;
 
 -- name: insert_leaves!
-INSERT INTO leaves (thing_id, key_id, tenant, owner, co_owners, bound, wrapped)
-SELECT given.thing_id, given.key_id, %(tenant)s, given.owner, given.co_owners::uuid[], given.bound, given.wrapped
-FROM unnest(%(thing_ids)b::uuid[], %(key_ids)b::uuid[], %(owners)b::uuid[], %(co_owners)b::text[],
+INSERT INTO leaves (thing_id, key_id, tenant, owner, co_owners, blob, bound, wrapped)
+SELECT given.thing_id, given.key_id, %(tenant)s, given.owner, given.co_owners::uuid[], given.blob, given.bound,
+       given.wrapped
+FROM unnest(%(thing_ids)b::uuid[], %(key_ids)b::uuid[], %(owners)b::uuid[], %(co_owners)b::text[], %(blobs)b::boolean[],
             %(bound)b::bytea[], %(wrapped)b::bytea[])
-     AS given (thing_id, key_id, owner, co_owners, bound, wrapped);
+     AS given (thing_id, key_id, owner, co_owners, blob, bound, wrapped);
 
 -- name: chains
 -- The subjects of a batch with everyone they were merged into, and the bucket at the top of each chain.
@@ -89,7 +106,7 @@ SELECT 'key', NULL, key_id, tenant, NULL, NULL, NULL, wrapped, NULL, NULL, epoch
 FROM top JOIN wrapping_keys ON wrapping_keys.key_id = top.id;
 
 -- name: things_by_id
-SELECT thing_id, tenant, kind, owner, line, mark FROM things WHERE thing_id = ANY(%(thing_ids)b::uuid[]);
+SELECT thing_id, tenant, kind, owner, parent, line, mark FROM things WHERE thing_id = ANY(%(thing_ids)b::uuid[]);
 
 -- name: hold_subjects
 -- A batch holds its subjects until the log has committed; a shred waits for it.
@@ -111,6 +128,9 @@ WHERE thing_id = ANY(%(thing_ids)b::uuid[]) ORDER BY thing_id FOR UPDATE;
 
 -- name: mark_agents!
 UPDATE subjects SET agent = true WHERE subject_id = ANY(%(subject_ids)b::uuid[]) AND NOT agent;
+
+-- name: unmark_agents!
+UPDATE subjects SET agent = false WHERE subject_id = ANY(%(subject_ids)b::uuid[]) AND agent;
 
 -- name: mark_upstream!
 UPDATE subjects SET upstream = true WHERE subject_id = ANY(%(subject_ids)b::uuid[]) AND NOT upstream;
@@ -242,13 +262,14 @@ SELECT coalesce(max(line), 0) AS line FROM shreds;
 -- What goes with these people: every living leaf that one of them owns; those outside their own things and profiles
 -- are what changes for others.
 WITH going AS (
-    SELECT leaves.thing_id, coalesce(things.owner = ANY(%(owners)b::uuid[]), false)
+    SELECT leaves.thing_id, leaves.blob, coalesce(things.owner = ANY(%(owners)b::uuid[]), false)
                             OR leaves.thing_id = ANY(%(profiles)b::uuid[]) AS own
     FROM leaves LEFT JOIN things USING (thing_id)
     WHERE (leaves.owner = ANY(%(owners)b::uuid[]) OR leaves.co_owners && %(owners)b::uuid[]) AND leaves.wrapped IS NOT NULL
 )
-SELECT count(*) AS facts, count(DISTINCT thing_id) FILTER (WHERE NOT own) AS others_tickets,
-       count(*) FILTER (WHERE NOT own) AS others_entries
+SELECT count(*) FILTER (WHERE NOT blob) AS facts, count(*) FILTER (WHERE blob) AS files,
+       count(DISTINCT thing_id) FILTER (WHERE NOT own) AS others_tickets,
+       count(*) FILTER (WHERE NOT own AND NOT blob) AS others_entries
 FROM going;
 
 -- name: residue_of_keys

@@ -13,6 +13,7 @@ CREATE TABLE facts_events (
     occurred_at timestamptz NOT NULL,
     recorded_at timestamptz NOT NULL DEFAULT now(),
     owners uuid[] NOT NULL,
+    kept boolean NOT NULL,
     seal bytea,
     PRIMARY KEY (originator_id, originator_version)
 );
@@ -20,12 +21,10 @@ ALTER TABLE facts_events ALTER COLUMN seal SET STORAGE EXTERNAL;
 COMMENT ON TABLE facts_events IS 'A row is a fact: what happened to one thing. Personal fields are in the seal; state holds the clear fields as JSON.';
 COMMENT ON COLUMN facts_events.notification_id IS 'The position. Position order is commit order; gaps are normal.';
 COMMENT ON COLUMN facts_events.record_digest IS 'HMAC of tenant, source and id of the record that this fact came in, cut to 16 bytes.';
+COMMENT ON COLUMN facts_events.kept IS 'Whether it calls for key work: an address is claimed, something moves, is written anew or ends.';
 CREATE UNIQUE INDEX facts_events_by_position ON facts_events (notification_id);
 CREATE UNIQUE INDEX facts_events_once ON facts_events (record_digest, ordinal);
-CREATE INDEX facts_events_for_keeping ON facts_events (notification_id)
-    WHERE topic IN ('sealdesk.contact.merged.v1', 'sealdesk.contact.created.v1', 'sealdesk.contact.updated.v1',
-                    'sealdesk.contact.mentioned.v1', 'sealdesk.agent.created.v1', 'sealdesk.agent.updated.v1',
-                    'sealdesk.ticket.updated.v1', 'sealdesk.ticket.opened.v1');
+CREATE INDEX facts_events_kept ON facts_events (notification_id) WHERE kept;
 
 -- The next type and table are the library's own, as its recorder would create them.
 CREATE TYPE stored_event_uuid AS (originator_id uuid, originator_version bigint, topic text, state bytea);
@@ -59,9 +58,13 @@ INSERT INTO issue_seen (issue) VALUES (0);
 CREATE TABLE tenants (
     tenant_id uuid PRIMARY KEY,
     name text NOT NULL UNIQUE,
-    added_at timestamptz NOT NULL DEFAULT now()
+    added_at timestamptz NOT NULL DEFAULT now(),
+    trash_days integer NOT NULL DEFAULT 30 CHECK (trash_days > 0),
+    trusts_purges boolean NOT NULL DEFAULT false
 );
 COMMENT ON TABLE tenants IS 'A row is one helpdesk account.';
+COMMENT ON COLUMN tenants.trash_days IS 'How long what was deleted can be restored; then it is purged.';
+COMMENT ON COLUMN tenants.trusts_purges IS 'Whether a purge that upstream orders is carried out without an officer.';
 
 CREATE TABLE vocabulary (
     tenant_id uuid NOT NULL REFERENCES tenants,

@@ -3,17 +3,18 @@
 WITH given AS (
     SELECT * FROM unnest(%(streams)b::uuid[], %(topics)b::text[], %(states)b::bytea[], %(tenants)b::uuid[],
                          %(event_ids)b::uuid[], %(digests)b::bytea[], %(ordinals)b::smallint[],
-                         %(occurred)b::timestamptz[], %(owners)b::text[], %(seals)b::bytea[])
-         WITH ORDINALITY AS given (stream, topic, state, tenant, event_id, digest, ordinal, occurred, owners, seal, place)
+                         %(occurred)b::timestamptz[], %(owners)b::text[], %(kept)b::boolean[], %(seals)b::bytea[])
+         WITH ORDINALITY
+         AS given (stream, topic, state, tenant, event_id, digest, ordinal, occurred, owners, kept, seal, place)
 ), heads AS (
     SELECT stream, (SELECT max(originator_version) FROM facts_events WHERE originator_id = stream) AS version
     FROM (SELECT DISTINCT stream FROM given) AS streams
 )
 INSERT INTO facts_events (originator_id, originator_version, topic, state, tenant, event_id, record_digest, ordinal,
-                          occurred_at, owners, seal)
+                          occurred_at, owners, kept, seal)
 SELECT given.stream, coalesce(heads.version, 0) + row_number() OVER (PARTITION BY given.stream ORDER BY given.place),
        given.topic, given.state, given.tenant, given.event_id, given.digest, given.ordinal, given.occurred,
-       given.owners::uuid[], given.seal
+       given.owners::uuid[], given.kept, given.seal
 FROM given JOIN heads USING (stream)
 ORDER BY given.place
 ON CONFLICT (record_digest, ordinal) DO NOTHING
@@ -31,10 +32,7 @@ FROM facts_events WHERE notification_id > %(after)s ORDER BY notification_id LIM
 SELECT notification_id, originator_id, originator_version, tenant, event_id, topic, ordinal, occurred_at, recorded_at,
        state, owners, seal
 FROM facts_events
-WHERE notification_id > %(after)s
-  AND topic IN ('sealdesk.contact.merged.v1', 'sealdesk.contact.created.v1', 'sealdesk.contact.updated.v1',
-                'sealdesk.contact.mentioned.v1', 'sealdesk.agent.created.v1', 'sealdesk.agent.updated.v1',
-                'sealdesk.ticket.updated.v1', 'sealdesk.ticket.opened.v1')
+WHERE notification_id > %(after)s AND kept
 ORDER BY notification_id LIMIT %(limit)s;
 
 -- name: stream
@@ -46,6 +44,11 @@ FROM facts_events WHERE originator_id = %(stream)s ORDER BY notification_id;
 SELECT notification_id, originator_id, originator_version, tenant, event_id, topic, ordinal, occurred_at, recorded_at,
        state, owners, seal
 FROM facts_events WHERE originator_id = ANY(%(things)b::uuid[]) ORDER BY notification_id;
+
+-- name: newest
+-- The position of the newest fact of each of some streams.
+SELECT given.thing, (SELECT max(notification_id) FROM facts_events WHERE originator_id = given.thing) AS position
+FROM unnest(%(things)b::uuid[]) AS given (thing);
 
 -- name: stored_already
 SELECT DISTINCT record_digest FROM facts_events WHERE record_digest = ANY(%(digests)b::bytea[]);
@@ -104,7 +107,7 @@ SELECT (SELECT count(*) FROM facts_events) AS facts,
        (SELECT coalesce(sum(refused), 0)::bigint FROM refusals) AS refused;
 
 -- name: tenants
-SELECT tenant_id, name FROM tenants ORDER BY name;
+SELECT tenant_id, name, trash_days, trusts_purges FROM tenants ORDER BY name;
 
 -- name: add_tenant!
 INSERT INTO tenants (tenant_id, name) VALUES (%(tenant_id)s, %(name)s) ON CONFLICT (name) DO NOTHING;
@@ -114,6 +117,11 @@ INSERT INTO vocabulary (tenant_id, vocabulary, word)
 SELECT %(tenant_id)s, given.vocabulary, given.word
 FROM unnest(%(vocabularies)b::text[], %(words)b::text[]) AS given (vocabulary, word)
 ON CONFLICT DO NOTHING;
+
+-- name: set_trash!
+UPDATE tenants SET trash_days = coalesce(%(trash_days)s, trash_days),
+                   trusts_purges = coalesce(%(trusts_purges)s, trusts_purges)
+WHERE tenant_id = %(tenant_id)s;
 
 -- name: words
 SELECT tenant_id, vocabulary, word FROM vocabulary ORDER BY tenant_id, vocabulary, word;

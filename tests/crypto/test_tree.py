@@ -70,7 +70,7 @@ class Ring:
 
     def shred_thing(self, thing: ThingId, line: int = LINE) -> int:
         with self.tree() as tree:
-            tree.store_things(ACME, [(thing, "ticket", uuid4())])
+            tree.store_things(ACME, [(thing, "ticket", uuid4(), None)])
             return tree.destroy_thing(ACME, thing, line)
 
     def sql(self, statement: str, *parameters: Any) -> list[DictRow]:
@@ -381,7 +381,7 @@ def test_what_is_missing_or_changed_never_looks_like_a_shred(ring: Ring, what: s
     leaf, _ = ring.leaf(ann)
     # A thing that was never shredded, and the mark key, are there as in any house.
     with ring.tree() as tree:
-        tree.store_things(ACME, [(leaf[0], "ticket", ann.id)])
+        tree.store_things(ACME, [(leaf[0], "ticket", ann.id, None)])
         tree.mark("leaf", uuid4(), ACME, 1)
     tamper(ring, ann, leaf)
     found = ring.open(leaf)
@@ -392,7 +392,7 @@ def test_a_forged_mark_on_a_thing_hides_nothing(ring: Ring) -> None:
     [ann] = ring.subjects()
     leaf, key = ring.leaf(ann)
     with ring.tree() as tree:
-        tree.store_things(ACME, [(leaf[0], "ticket", ann.id)])
+        tree.store_things(ACME, [(leaf[0], "ticket", ann.id, None)])
     ring.sql("UPDATE things SET line = 1, mark = %s", FAKE_MARK)
     assert opens_as(ring.open(leaf), key)
     ring.sql("UPDATE leaves SET wrapped = NULL")
@@ -407,7 +407,7 @@ def test_a_mark_that_was_copied_from_another_row_is_no_mark(ring: Ring, level: s
     ring.shred(bob)
     ring.shred_thing(theirs[0])
     with ring.tree() as tree:
-        tree.store_things(ACME, [(leaf[0], "ticket", ann.id)])
+        tree.store_things(ACME, [(leaf[0], "ticket", ann.id, None)])
     copy = {
         "leaf": "UPDATE leaves SET wrapped = NULL, line = s.line, mark = s.mark FROM subjects AS s"
         " WHERE s.subject_id = %s AND thing_id = %s",

@@ -538,7 +538,7 @@ def between_deciding_and_holding(what: Callable[[], object]) -> Iterator[None]:
         hold(*given)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Intake, "_hold", staticmethod(second))
+        patch.setattr(Intake, "_hold", second)
         yield
     assert calls >= 2
 

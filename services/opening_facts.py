@@ -1,0 +1,41 @@
+"""Open the seals of facts in memory, a page at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from crypto.opening import open_leaves
+from crypto.sealing import header_of, open_seal
+from crypto.tree import Tree
+from crypto.wrapping import Key
+from domain.fact import FactAtRest
+from domain.ids import TenantId
+
+
+def opened_facts(
+    tree: Tree, tenant: TenantId, facts: Sequence[FactAtRest]
+) -> Iterator[tuple[FactAtRest, dict[str, Any]]]:
+    """Open the facts of one tenant whose keys live, as (fact, personal fields); the others are left out.
+
+    Raises:
+        SealBroken: a seal was changed or moved.
+    """
+    sealed = [(fact, fact.seal) for fact in facts if fact.seal is not None]
+    places = [(fact.stream, header_of(seal).key_id) for fact, seal in sealed]
+    found = open_leaves(tree, tenant, places)
+    for (fact, seal), place in zip(sealed, places, strict=True):
+        key = found[place]
+        if isinstance(key, Key):
+            yield (
+                fact,
+                open_seal(
+                    seal,
+                    key,
+                    tenant=tenant,
+                    stream=fact.stream,
+                    event_id=fact.event_id,
+                    type=fact.type,
+                    key_id=place[1],
+                ),
+            )
