@@ -5,7 +5,7 @@ An unreachable key store is `KeysUnavailable` and nothing else: it never looks l
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
@@ -72,16 +72,26 @@ class KeyStore:
     @contextmanager
     def alone(self, task: str) -> Iterator[bool]:
         """Try to be the only process at a task, and say whether that worked. The end of the process ends it, too."""
+        with self.tasks() as take:
+            yield take(task)
+
+    @contextmanager
+    def tasks(self) -> Iterator[Callable[[str], bool]]:
+        """Give a way to be the only process at one task after the other; all end together, or with the process."""
         # Not of the pool: it is held for long, and whoever holds it needs connections of the pool.
         try:
             connection = psycopg.connect(self._dsn, autocommit=True, row_factory=dict_row)
         except psycopg.OperationalError:
             raise KeysUnavailable("the key database cannot be reached") from None
-        with closing(connection):
+
+        def take(task: str) -> bool:
             row = connection.execute(
                 "SELECT pg_try_advisory_lock(hashtextextended(%s, 0)) AS alone", (f"sealdesk/task/{task}",)
             ).fetchone()
-            yield row is not None and bool(row["alone"])
+            return row is not None and bool(row["alone"])
+
+        with closing(connection):
+            yield take
 
     def close(self) -> None:
         """Give the connections back."""

@@ -11,18 +11,22 @@ from uuid import UUID
 from crypto.keystore import rows_of
 from crypto.register import Register
 from crypto.tree import SQL, Tree
+from domain.catalogue import PEOPLE
 from domain.errors import ReferenceMalformed, ReferenceUnknown
 from domain.ids import SubjectId, TenantId, ThingId
 from domain.personal import Kind, Reference
 
 Target = Literal["subject", "thing"]
 
+_THINGS = {kind.value: kind for kind in Kind if kind.is_thing}
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
     """What one reference leads to. `group` is the person and everyone who was ever merged into that person.
 
-    Of a thing, `person` is whose it is now.
+    `things` are that person's living things, and `kinds` what each of them is. Of a thing, `person` is whose it is now,
+    None for what belongs to the desk, and `kinds` what it is itself.
     """
 
     kind: Target
@@ -33,20 +37,18 @@ class Found:
     profiles: tuple[ThingId, ...] = ()
     reference: Kind | None = None
     things: tuple[ThingId, ...] = ()
+    kinds: tuple[str, ...] = ()
     person: SubjectId | None = None
 
 
 def references_in(value: str) -> list[Reference]:
-    """List what a value may be a reference of: `contact 7`, `ticket 7`, an address, a number, a bare id."""
+    """List what a value may be a reference of: `contact 7`, `ticket 7`, `call 7`, an address, a number, a bare id."""
     what, _, which = value.strip().partition(" ")
-    if what in ("contact", "agent") and which:
-        return [Reference(Kind.PERSON, which)]
-    if what == "ticket" and which:
-        return [Reference(Kind.TICKET, which)]
+    if which and (what in PEOPLE or what in _THINGS):
+        return [Reference(_THINGS.get(what, Kind.PERSON), which)]
     if "@" in value:
         return [Reference(Kind.EMAIL, value)]
-    kinds = (Kind.PERSON, Kind.TICKET, Kind.PHONE, Kind.EXTERNAL, Kind.TWITTER, Kind.FACEBOOK)
-    return [Reference(kind, value) for kind in kinds]
+    return [Reference(kind, value) for kind in Kind if not kind.is_part and kind is not Kind.EMAIL]
 
 
 def look_up(
@@ -79,7 +81,9 @@ def inside(tree: Tree, id_: UUID, reference: Kind | None = None) -> Found:
     rows = rows_of(tree.cursor, SQL.things_by_id.sql, thing_ids=[id_])
     if rows:
         owner = rows[0]["owner"]
-        return Found("thing", id_, ThingId(id_), reference=reference, person=tree.people([owner])[owner].root)
+        people = tree.people([owner])
+        person = people[owner].root if owner in people else None
+        return Found("thing", id_, ThingId(id_), reference=reference, kinds=(rows[0]["kind"],), person=person)
     people = tree.people([id_])
     if id_ not in people:
         raise ReferenceUnknown("nobody and nothing is known by this id")
@@ -95,4 +99,5 @@ def inside(tree: Tree, id_: UUID, reference: Kind | None = None) -> Found:
         tuple(ThingId(row["profile"]) for row in group),
         reference,
         tuple(ThingId(row["thing_id"]) for row in things if row["living"]),
+        tuple(row["kind"] for row in things if row["living"]),
     )

@@ -500,7 +500,7 @@ class Intake:
         decided_on = batch.view.things if batch.view is not None else {}
         for row in things:
             thing = decided_on.get(row["thing_id"])
-            if thing is not None and thing.opened and thing.owner != row["owner"]:
+            if thing is not None and thing.opened and (thing.owner or batch.tenant.id) != row["owner"]:
                 raise Disturbed("something moved meanwhile")
 
     # -- 5. append ----------------------------------------------------------------------------------------------

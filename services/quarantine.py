@@ -19,7 +19,7 @@ from crypto.keystore import KeyStore, rows_of
 from crypto.register import Register
 from crypto.roots import Roots
 from crypto.tree import SQL, Tree
-from domain.catalogue import CATALOGUE
+from domain.catalogue import CATALOGUE, Plan
 from domain.errors import RecordInvalid, ReferenceMalformed, ReferenceUnknown
 from domain.ids import HOUSE, TenantId
 from domain.personal import Kind, Reference
@@ -30,16 +30,20 @@ from services.records import event_of
 
 PAGE = 1_000
 
-#: Which kinds of reference stand in a field of that name, in any record type.
+
+def _owning(plan: Plan) -> dict[str, Kind]:
+    """Name the references of a type that say whose its fact is, by field. Whoever the team names as writer is not."""
+    roles = {"self", "requester"} if plan.record.TEAM else {"self", "requester", "author"}
+    return {name: mark.kind for name, mark in plan.names if mark.role in roles}
+
+
+#: Which kinds of reference stand in a field of that name, in any record type, where they say whose the record is.
 _KINDS: dict[str, frozenset[Kind]] = {}
 for _plan in CATALOGUE.values():
-    for _name, _mark in _plan.names:
-        _KINDS[_name] = _KINDS.get(_name, frozenset()) | {_mark.kind}
+    for _name, _kind in _owning(_plan).items():
+        _KINDS[_name] = _KINDS.get(_name, frozenset()) | {_kind}
 #: Whoever stands only here is named in the record of somebody else, who loses no more than that.
-_OWNING = {
-    name for plan in CATALOGUE.values() for name, mark in plan.names if mark.role in ("self", "requester", "author")
-}
-_MERELY_NAMED = _KINDS.keys() - _OWNING
+_MERELY_NAMED = {name for plan in CATALOGUE.values() for name, _ in plan.names} - _KINDS.keys()
 
 
 class Quarantine:
@@ -177,13 +181,12 @@ def _references(raw: bytes) -> set[Reference] | None:
     found: set[Reference] = set()
     for event in events:
         if isinstance(event, dict):
+            plan = CATALOGUE.get(str(event.get("type")))
             envelope = {name: item for name, item in event.items() if name != "data"}
-            found.update(reference for reference in _walk(envelope) if reference.kind is Kind.EMAIL)
-            found.update(_walk(event.get("data")))
+            found.update(reference for reference in _walk(envelope, None) if reference.kind is Kind.EMAIL)
+            found.update(_walk(event.get("data"), plan))
             if isinstance(subject := event.get("subject"), str):
                 found.update(references_in(subject))
-            if isinstance(data := event.get("data"), dict) and "ticket" in str(event.get("type")) and "id" in data:
-                found.discard(Reference(Kind.PERSON, str(data["id"])))
     return found
 
 
@@ -200,11 +203,19 @@ def _leaves(value: Any) -> Iterator[tuple[str, Any]]:
             yield name, item
 
 
-def _walk(value: Any) -> Iterator[Reference]:
-    """Find addresses, and ids in the fields that are known to hold them, but for those who are merely named."""
+def _walk(value: Any, plan: Plan | None) -> Iterator[Reference]:
+    """Find addresses, and ids in the fields that are known to hold them, but for those who are merely named.
+
+    The number of a comment is no number of a person: what a field holds, the record's type says, if it has one.
+    """
+    kinds_of = _KINDS
+    if plan is not None:
+        declared = _owning(plan)
+        kinds_of = {name: kinds for name, kinds in _KINDS.items() if name not in plan.record.model_fields}
+        kinds_of |= {name: frozenset({kind}) for name, kind in declared.items()}
     for name, item in _leaves(value):
         if isinstance(item, str | int | float) and not isinstance(item, bool):
-            kinds = set(_KINDS.get(name, ()))
+            kinds = set(kinds_of.get(name, ()))
             if isinstance(item, str) and "@" in item:
                 kinds.add(Kind.EMAIL)
             for kind in kinds:

@@ -47,8 +47,23 @@ class Residue:
         streams = self._streams(ids, things)
         return self._of_tables(row) | {"log": self._opens_in_streams(TenantId(row["tenant"]), set(ids), streams)}
 
+    def of_shreds(self, rows: Sequence[DictRow]) -> list[dict[str, int]]:
+        """Count what is left of several shreds of one tenant, each by place. What is clean is clean in one pass."""
+        ids, things = [], []
+        for row in rows:
+            people, alone = _targets(row)
+            ids.extend(people)
+            things.extend(alone)
+        tenant = TenantId(rows[0]["tenant"])
+        found = self._in_tables(tenant, ids, things)
+        found["log"] = self._opens_in_streams(tenant, {*ids, *things}, self._streams(ids, []) + things)
+        return [found if not any(found.values()) else self.of_shred(row) for row in rows]
+
     def _of_tables(self, row: DictRow) -> dict[str, int]:
-        ids, things = _targets(row)
+        return self._in_tables(TenantId(row["tenant"]), *_targets(row))
+
+    def _in_tables(self, tenant: TenantId, ids: Sequence[UUID], things: Sequence[UUID]) -> dict[str, int]:
+        ids, things = list(ids), list(things)
         found: dict[str, int] = {}
         with self._keys.transaction() as cursor:
             found["keys"] = rows_of(cursor, SQL.residue_of_keys.sql, ids=ids, things=things)[0]["found"]
@@ -56,7 +71,7 @@ class Residue:
         with self._facts.cursor() as cursor:
             for model in MODELS:
                 statement = getattr(STATEMENTS, model).sql
-                given = {"tenant": row["tenant"], "ids": ids, "things": things}
+                given = {"tenant": tenant, "ids": ids, "things": things}
                 found[f"read model {model}"] = rows_of(cursor, statement, **given)[0]["found"]
         return found
 

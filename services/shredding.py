@@ -12,8 +12,9 @@ an intended shred without a ledger line is abandoned, any other is finished.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -32,7 +33,7 @@ from crypto.roots import Roots
 from crypto.tree import SQL, Tree
 from domain.errors import LedgerBroken, NobodyCanAct, ReferenceUnknown, ShredRefused
 from domain.ids import EventId, TenantId, ThingId
-from domain.personal import Reference
+from domain.personal import Kind, Reference
 from domain.requests import ShredWasRefused, abandon_shred, approve_shred, refuse_shred
 from domain.subjects import CONTENT_SHREDDED
 from services import finding, keeping
@@ -49,6 +50,8 @@ REQUEST_SECONDS = 30
 #: Keys or references swept in one transaction, so that nobody waits long for their locks.
 SLICE = 5_000
 SALT_BYTES = 32
+#: Shreds of one order that share a pass over the read models and the log.
+TOGETHER = 100
 _HELD = "a hold stands in the way; list them with: sealdesk hold list"
 
 
@@ -58,29 +61,33 @@ class Effect:
 
     facts              facts that nobody can read any more
     tickets            tickets that go whole
+    calls, chats       calls and chats that do
+    posts              topics and comments that do
+    files              attachments, pictures and recordings that nobody can open any more
     references         ids and addresses that are fenced
-    others_tickets     tickets of other people in which something becomes unreadable
+    others_tickets     tickets and other things of other people in which something becomes unreadable
     others_entries     how many facts that is
     merged             people who were merged into this one, and go along
     """
 
-    facts: int
-    tickets: int
-    references: int
-    others_tickets: int
-    others_entries: int
-    merged: int
+    facts: int = 0
+    tickets: int = 0
+    calls: int = 0
+    chats: int = 0
+    posts: int = 0
+    files: int = 0
+    references: int = 0
+    others_tickets: int = 0
+    others_entries: int = 0
+    merged: int = 0
 
     def as_dict(self) -> dict[str, int]:
         """Give the counts by name."""
-        return {
-            "facts": self.facts,
-            "tickets": self.tickets,
-            "references": self.references,
-            "others_tickets": self.others_tickets,
-            "others_entries": self.others_entries,
-            "merged": self.merged,
-        }
+        return asdict(self)
+
+    def __add__(self, other: Effect) -> Effect:
+        mine, theirs = asdict(self), asdict(other)
+        return Effect(**{name: mine[name] + theirs[name] for name in mine})
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +101,15 @@ class Order:
     note: str | None = None
     expect: int | None = None
     living: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A shred whose key is gone: its row, its ledger line, and what the person was called, where that is needed."""
+
+    row: DictRow = field(repr=False)
+    line: Line
+    values: Sequence[str] = field(repr=False)
 
 
 class Shredding:
@@ -175,20 +191,13 @@ class Shredding:
     def _effect(self, tree: Tree, found: Found) -> Effect:
         if found.kind == "thing":
             rows = rows_of(tree.cursor, SQL.leaves_of_thing.sql, thing_id=found.id)
-            living = sum(1 for row in rows if row["wrapped"] is not None)
+            living = Counter(bool(row["blob"]) for row in rows if row["wrapped"] is not None)
             references = rows_of(tree.cursor, REGISTER.count_backs.sql, owners=[found.id])[0]["backs"]
-            return Effect(living, 1, references, 0, 0, 0)
+            return Effect(facts=living[False], files=living[True], references=references, **_by_kind(found.kinds))
         owners = list(found.group)
         counts = rows_of(tree.cursor, SQL.effect_on_leaves.sql, owners=owners, profiles=list(found.profiles))[0]
         backs = rows_of(tree.cursor, REGISTER.count_backs.sql, owners=[*owners, *found.things])[0]["backs"]
-        return Effect(
-            counts["facts"],
-            len(found.things),
-            backs,
-            counts["others_tickets"],
-            counts["others_entries"],
-            len(owners) - 1,
-        )
+        return Effect(references=backs, merged=len(owners) - 1, **_by_kind(found.kinds), **counts)
 
     def request(self, found: Found, order: Order) -> dict[str, Any]:
         """Shred what was found, and give the certificate.
@@ -199,7 +208,47 @@ class Shredding:
         self.mend()
         found = self._again(found)
         shred = uuid4()
-        words = as_text(
+        words = self._words(order, shred)
+        self._check_count(found, self.effect(found).facts, order, words)
+        with self._keys.tasks() as take:
+            begun = self._begin(found, order, shred, words, take)
+            return self._finish([begun], order.living)[0]
+
+    def request_all(
+        self, wanted: Sequence[Found], order: Order, progress: Callable[[int], object] | None = None
+    ) -> list[dict[str, Any] | ShredRefused]:
+        """Shred many people or things on one ground: a certificate each, or why it was refused.
+
+        Each has a ledger line of its own. The read models are brought up to date, the residue is looked for and the
+        beneath is swept once for `TOGETHER` of them. `progress` is told how many are done.
+
+        Raises:
+            ShredRefused: the brake stands in the way of all of them; nothing was changed.
+        """
+        self.mend()
+        facts = sum(self.effect(found).facts for found in wanted)
+        if wanted:
+            self._check_count(wanted[0], facts, order, self._words(order, uuid4()))
+        outcomes: dict[UUID, dict[str, Any] | ShredRefused] = {}
+        for start in range(0, len(wanted), TOGETHER):
+            begun: dict[UUID, _Begun] = {}
+            with self._keys.tasks() as take:
+                for target in wanted[start : start + TOGETHER]:
+                    shred = uuid4()
+                    try:
+                        begun[target.id] = self._begin(
+                            self._again(target), order, shred, self._words(order, shred), take
+                        )
+                    except ShredRefused as refused:
+                        outcomes[target.id] = refused
+                outcomes.update(zip(begun, self._finish(list(begun.values()), order.living), strict=True))
+            if progress is not None:
+                progress(len(outcomes))
+        return [outcomes[found.id] for found in wanted]
+
+    def _words(self, order: Order, shred: UUID) -> str:
+        """Seal who asks, by which request, and the note."""
+        return as_text(
             seal_words(
                 self._keys,
                 self._roots,
@@ -210,19 +259,28 @@ class Shredding:
                 note=order.note,
             )
         )
-        self._check_count(found, order, words)
-        with self._keys.alone(str(shred)):
-            # The row comes before the approval, so that a crash between the two leaves something to abandon.
-            self._intend(found, order, shred)
-            try:
-                self._approve(found, order, shred, words)
-            except ShredRefused:
-                with self._keys.transaction() as cursor:
-                    self._step(cursor, shred, "abandoned")
-                raise
-            needed = order.living or (found.kind == "subject" and not self._quarantine.is_empty(order.tenant))
-            values = self._values(found, order, shred) if needed else ()
-            return self._carry_out(shred, values, search_living=order.living)
+
+    def _begin(self, found: Found, order: Order, shred: UUID, words: str, take: Callable[[str], bool]) -> _Begun:
+        """Go as far as telling the log: from there on nothing of it opens.
+
+        Raises:
+            ShredRefused: a hold stands in the way.
+        """
+        take(str(shred))
+        # The row comes before the approval, so that a crash between the two leaves something to abandon.
+        self._intend(found, order, shred)
+        try:
+            self._approve(found, order, shred, words)
+        except ShredRefused:
+            with self._keys.transaction() as cursor:
+                self._step(cursor, shred, "abandoned")
+            raise
+        needed = order.living or (found.kind == "subject" and not self._quarantine.is_empty(order.tenant))
+        values = self._values(found, order, shred) if needed else ()
+        begun = self._destroy_and_tell(shred, values, may_begin=True)
+        if begun is None:
+            raise ShredRefused("held", _HELD)
+        return begun
 
     def _intend(self, found: Found, order: Order, shred: UUID) -> None:
         with self._keys.transaction() as cursor:
@@ -247,9 +305,8 @@ class Shredding:
         with self._keys.transaction() as cursor:
             return finding.inside(Tree(cursor, self._roots), found.id)
 
-    def _check_count(self, found: Found, order: Order, words: str) -> None:
+    def _check_count(self, found: Found, facts: int, order: Order, words: str) -> None:
         """Let the brake stop what is larger than usual, or other than the asker expects."""
-        facts = self.effect(found).facts
         if order.expect == facts or (order.expect is None and facts <= self._brake):
             return
         self._refuse(found, order, "brake", words)
@@ -298,29 +355,38 @@ class Shredding:
         for row in rows:
             with self._keys.alone(str(row["shred_id"])) as alone:
                 # Whoever holds the lock is alive and at it.
-                if alone:
-                    self._carry_out(row["shred_id"], (), search_living=False, resumed=True)
+                if alone and (begun := self._destroy_and_tell(row["shred_id"], (), may_begin=False)) is not None:
+                    self._finish([begun], search_living=False)
         return len(rows)
 
     def mend(self) -> None:
         """Carry out the key work that facts of upstream called for and that a crash left."""
         keeping.catch_up(self._keys, self._roots, self._facts)
 
-    def _carry_out(
-        self, shred: UUID, values: Sequence[str], *, search_living: bool, resumed: bool = False
-    ) -> dict[str, Any]:
-        line = self._destroy(shred, may_begin=not resumed)
+    def _destroy_and_tell(self, shred: UUID, values: Sequence[str], *, may_begin: bool) -> _Begun | None:
+        """Destroy the key and tell the log; None if the shred was abandoned instead."""
+        line = self._destroy(shred, may_begin=may_begin)
         if line is None:
-            if not resumed:
-                raise ShredRefused("held", _HELD)
-            return {}
+            return None
         with self._keys.transaction() as cursor:
             row = rows_of(cursor, SQL.shred_by_id.sql, shred_id=shred)[0]
         self._tell(row, line)
+        return _Begun(row, line, values)
+
+    def _finish(self, begun: Sequence[_Begun], search_living: bool) -> list[dict[str, Any]]:
+        """Blank the read models, sweep what is beneath, look for residue, and certify; one certificate a shred."""
+        if not begun:
+            return []
         self._project()
-        self._sweep(row)
+        for one in begun:
+            self._sweep(one.row)
         self.mend()
-        return self._certify(row, line, values, search_living)
+        with self._keys.transaction() as cursor:
+            rows = [rows_of(cursor, SQL.shred_by_id.sql, shred_id=one.row["shred_id"])[0] for one in begun]
+        residue = self._residue.of_shreds(rows)
+        return [
+            self._certify(row, one, found, search_living) for row, one, found in zip(rows, begun, residue, strict=True)
+        ]
 
     def _destroy(self, shred: UUID, *, may_begin: bool) -> Line | None:
         """Write the ledger line and drop the key material, under the locks of whoever it is about."""
@@ -459,14 +525,12 @@ class Shredding:
                 register = Register(Tree(cursor, self._roots), TenantId(row["tenant"]))
                 register.fence(things[start : start + SLICE], self._clock())
 
-    def _certify(self, row: DictRow, line: Line, values: Sequence[str], search_living: bool) -> dict[str, Any]:
-        with self._keys.transaction() as cursor:
-            row = rows_of(cursor, SQL.shred_by_id.sql, shred_id=row["shred_id"])[0]
+    def _certify(self, row: DictRow, begun: _Begun, found: Mapping[str, int], search_living: bool) -> dict[str, Any]:
+        line, values = begun.line, begun.values
         if row["step"] == "finished":
             return dict(row["certificate"])
         if row["destroyed_at"] is None:
             raise NobodyCanAct("a destroyed key has no time of destruction")
-        found = self._residue.of_shred(row)
         dropped, unjudged = self._quarantine.judge(TenantId(row["tenant"]), values)
         in_text = self._living.count(TenantId(row["tenant"]), values) if search_living and values else None
         salt = os.urandom(SALT_BYTES)
@@ -493,3 +557,9 @@ class Shredding:
         with self._keys.transaction() as cursor:
             self._step(cursor, row["shred_id"], "finished", certificate=certificate)
         return certificate
+
+
+def _by_kind(kinds: Iterable[str]) -> dict[str, int]:
+    """Count things by what a person would call them. What belongs to the desk (an article) has no count of its own."""
+    names = {Kind.TICKET: "tickets", Kind.CALL: "calls", Kind.CHAT: "chats", Kind.TOPIC: "posts", Kind.COMMENT: "posts"}
+    return dict(Counter(names[kind] for kind in map(Kind, kinds) if kind in names))

@@ -160,7 +160,7 @@ WHERE subjects.subject_id = given.subject_id AND subjects.line IS NULL;
 UPDATE things SET line = %(line)s, mark = %(mark)s WHERE thing_id = %(thing_id)s AND line IS NULL;
 
 -- name: leaves_of_thing
-SELECT thing_id, key_id, tenant, owner, co_owners, wrapped, line, mark FROM leaves WHERE thing_id = %(thing_id)s;
+SELECT thing_id, key_id, tenant, owner, co_owners, blob, wrapped, line, mark FROM leaves WHERE thing_id = %(thing_id)s;
 
 -- name: destroy_leaves_of_thing!
 UPDATE leaves SET wrapped = NULL WHERE thing_id = %(thing_id)s AND wrapped IS NOT NULL;

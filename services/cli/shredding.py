@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any
+from uuid import UUID
 
 import orjson
 import typer
 
-from domain.errors import ReferenceUnknown, SettingsWrong
+from domain.errors import ReferenceUnknown, SettingsWrong, ShredRefused
+from domain.ids import TenantId
 from domain.personal import Kind, Reference
 from domain.vocabularies import GROUNDS
-from services.cli.asking import agrees, found, reference, whole_text
+from services.cli.asking import STDIN, agrees, found, one_line, reference, whole_text
 from services.cli.entering import entered
 from services.cli.options import Data, Email, Json, Ref, Tenant
-from services.cli.printing import tell, write_json, write_line
+from services.cli.printing import progress, tell, write_json, write_line
+from services.finding import Found, references_in
 from services.shredding import Effect, Order
 
 commands = typer.Typer(help="Forget: destroy one key. Nobody can undo it.")
@@ -59,6 +63,15 @@ def shred_contact(
     ground: Ground,
     ref: Ref = None,
     email: Email = None,
+    from_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="FILE",
+            help="Shred everybody in a file, one reference a line: an id, 'contact 432' or an address; '-' reads them.",
+            show_default=False,
+        ),
+    ] = None,
     request: RequestId = None,
     note: Note = None,
     dry_run: DryRun = False,
@@ -70,7 +83,7 @@ def shred_contact(
     json: Json = False,
     data: Data = None,
 ) -> None:
-    """Forget a person: the profile, the tickets, everything that is that person's alone or in part.
+    """Forget a person: profile, tickets, calls, chats, ratings, forum posts, all that is the person's, if only in part.
 
     Counts, response times and ratings stay as they are. A repeated shred shows the first certificate.
 
@@ -79,7 +92,15 @@ def shred_contact(
         sealdesk shred contact --ref 432 --ground art17-1-a --dry-run
 
         echo 'ann@example.org' | sealdesk shred contact --email - --ground art17-1-a --yes --out certificate.json
+
+        sealdesk shred contact --from people.txt --ground art17-1-b --yes --expect 1200 --json
     """
+    if from_file is not None:
+        if ref is not None or email is not None:
+            raise SettingsWrong("Say either --from FILE, or who: --ref ID or --email ADDRESS.")
+        many = _Asked(None, None, None, ground, request, note, dry_run, yes, expect, living, out, json)
+        _shred_all(many, from_file, tenant, data)
+        return
     asked = _Asked(Kind.PERSON, ref, email, ground, request, note, dry_run, yes, expect, living, out, json)
     _shred(asked, tenant, data)
 
@@ -136,12 +157,42 @@ def shred_ticket(
     _shred(asked, tenant, data)
 
 
+@commands.command("thing")
+def shred_thing(
+    thing: Annotated[
+        str,
+        typer.Argument(metavar="THING", help="What it is and its id: 'call 5', 'chat 6', 'topic 3', 'article 9', ..."),
+    ],
+    ground: Ground,
+    request: RequestId = None,
+    note: Note = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    expect: Expect = None,
+    out: Out = None,
+    tenant: Tenant = None,
+    json: Json = False,
+    data: Data = None,
+) -> None:
+    """Forget one thing: a ticket, call, chat, forum post, article, company. Its people stay, and the answers of others.
+
+    Example:
+
+        sealdesk shred thing "call 5" --ground art17-1-a --dry-run
+    """
+    what, _, which = one_line(thing, "thing").strip().partition(" ")
+    if not which or what not in {kind.value for kind in Kind if kind.is_thing}:
+        raise SettingsWrong(f"Say what it is and its id. Things are: {', '.join(k for k in Kind if k.is_thing)}.")
+    asked = _Asked(Kind(what), which, None, ground, request, note, dry_run, yes, expect, False, out, json)
+    _shred(asked, tenant, data)
+
+
 class _Asked:
     """What the command line said, with whatever it left to standard input."""
 
     def __init__(
         self,
-        kind: Kind,
+        kind: Kind | None,
         ref: str | None,
         email: str | None,
         ground: str,
@@ -160,7 +211,7 @@ class _Asked:
             raise SettingsWrong(f"--ground is one of {', '.join(GROUNDS)}.")
         if out is not None and not out.absolute().parent.is_dir():
             raise SettingsWrong(f"The folder of {out} does not exist, so no certificate could be written there.")
-        self.reference: Reference = reference(kind, ref, email)
+        self._reference = None if kind is None else reference(kind, ref, email)
         self.note = whole_text(note, "note")
         self.ground = ground
         self.request = request
@@ -171,6 +222,24 @@ class _Asked:
         self.out = out
         self.json = json
         self.agent = agent
+
+    @property
+    def reference(self) -> Reference:
+        """Say who or what is meant, where one is."""
+        assert self._reference is not None
+        return self._reference
+
+    def order(self, account: TenantId, actor: str) -> Order:
+        """Make an order of it."""
+        return Order(
+            account,
+            self.ground,
+            actor,
+            request=self.request,
+            note=self.note,
+            expect=self.expect,
+            living=self.living,
+        )
 
 
 def _shred(asked: _Asked, tenant: str | None, data: Path | None) -> None:
@@ -184,7 +253,7 @@ def _shred(asked: _Asked, tenant: str | None, data: Path | None) -> None:
                 raise
             tell("this was shredded already; here is the first certificate")
             if asked.dry_run:
-                _write_effect(Effect(0, 0, 0, 0, 0, 0), asked)
+                _write_effect(Effect(), asked)
             else:
                 _hand_over(first, asked)
             return
@@ -192,15 +261,7 @@ def _shred(asked: _Asked, tenant: str | None, data: Path | None) -> None:
         if asked.dry_run:
             _write_effect(effect, asked)
             return
-        order = Order(
-            account,
-            asked.ground,
-            house.settings.actor,
-            request=asked.request,
-            note=asked.note,
-            expect=asked.expect,
-            living=asked.living,
-        )
+        order = asked.order(account, house.settings.actor)
         if not asked.yes:
             for line in _account(effect):
                 tell(line)
@@ -209,6 +270,69 @@ def _shred(asked: _Asked, tenant: str | None, data: Path | None) -> None:
                 raise typer.Exit(1)
         certificate = house.shredding.request(target, order)
     _hand_over(certificate, asked)
+
+
+def _shred_all(asked: _Asked, file: Path, tenant: str | None, data: Path | None) -> None:
+    """Shred everybody whom a file names; whoever is not known, or refused, is counted and keeps nobody else."""
+    wanted = _references_in(file)
+    with entered(data) as house:
+        account = house.tenants.named(tenant).id
+        people: dict[UUID, Found] = {}
+        unknown = 0
+        for one in wanted:
+            try:
+                target = house.shredding.find(account, one)
+            except ReferenceUnknown:
+                unknown += 1
+            else:
+                people[target.id] = target
+        effect = sum((house.shredding.effect(target) for target in people.values()), Effect())
+        if asked.dry_run:
+            tell(f"{len(people)} people; {unknown} of the file are not known, or were shredded already")
+            _write_effect(effect, asked)
+            return
+        if not asked.yes:
+            for line in (f"{len(people)} people", *_account(effect)):
+                tell(line)
+            if not agrees("Shred them all? Nobody can undo it."):
+                tell("nothing was changed")
+                raise typer.Exit(1)
+        with progress("shredding") as advance:
+            outcomes = house.shredding.request_all(
+                list(people.values()),
+                asked.order(account, house.settings.actor),
+                lambda done: advance.to(done, len(people)),
+            )
+    certificates = [outcome for outcome in outcomes if isinstance(outcome, dict)]
+    refused = len(outcomes) - len(certificates)
+    if asked.out is not None:
+        _write_file(asked.out, certificates)
+    if asked.json:
+        write_json(certificates)
+    else:
+        found_left = sum(certificate["residue"]["found"] for certificate in certificates)
+        write_line(f"shredded: {len(certificates)} people, {effect.facts} facts")
+        write_line(f"residue found: {found_left}")
+    if unknown or refused:
+        tell(f"not known, or shredded already: {unknown}; refused because of a hold: {refused}")
+    if refused:
+        raise typer.Exit(ShredRefused.exit_status)
+
+
+def _references_in(file: Path) -> list[Reference]:
+    """Read one reference of a person a line."""
+    try:
+        text = sys.stdin.buffer.read() if str(file) == STDIN else file.read_bytes()
+        lines = [line.strip() for line in text.decode().splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError):
+        raise SettingsWrong(f"{file} cannot be read, or is not written in UTF-8.") from None
+    references: list[Reference] = []
+    for number, line in enumerate(lines, start=1):
+        found_in = [one for one in references_in(line) if not one.kind.is_thing]
+        if not found_in:
+            raise SettingsWrong(f"Line {number} of {file} names no person; nothing was changed.")
+        references.append(found_in[0])
+    return references
 
 
 def _write_effect(effect: Effect, asked: _Asked) -> None:
@@ -221,7 +345,11 @@ def _write_effect(effect: Effect, asked: _Asked) -> None:
 
 def _account(effect: Effect) -> list[str]:
     """Say what a shred takes, in sentences."""
-    said = [f"goes: {effect.facts} facts, among them {effect.tickets} whole tickets"]
+    whole = {"tickets": effect.tickets, "calls": effect.calls, "chats": effect.chats, "forum posts": effect.posts}
+    things = ", ".join(f"{count} whole {name}" for name, count in whole.items() if count or name == "tickets")
+    said = [f"goes: {effect.facts} facts, among them {things}"]
+    if effect.files:
+        said.append(f"goes too: {effect.files} files")
     if effect.merged:
         said.append(f"goes too: {effect.merged} people who were merged into this one")
     said.append(f"is refused from then on: {effect.references} ids and addresses")
@@ -247,7 +375,7 @@ def _hand_over(certificate: dict[str, Any], asked: _Asked) -> None:
     write_line(f"certificate {certificate['certificate_id']}{f' in {asked.out}' if asked.out else ''}")
 
 
-def _write_file(path: Path, certificate: dict[str, Any]) -> None:
+def _write_file(path: Path, certificate: dict[str, Any] | list[dict[str, Any]]) -> None:
     """Write a certificate for nobody else to read; whom to show it is for its owner to decide."""
     content = orjson.dumps(certificate, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     try:

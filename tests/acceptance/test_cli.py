@@ -25,7 +25,10 @@ ROOT = Path(__file__).parents[2]
 DESK, WORDS = str(ROOT / "examples" / "desk.jsonl"), str(ROOT / "examples" / "acme_vocabulary.toml")
 SHRED = ("shred", "contact", "--ground", "art17-1-a")
 ANN = b"ann@home.org"
-EFFECT = {"facts", "tickets", "references", "others_tickets", "others_entries", "merged"}
+EFFECT = {
+    *("facts", "tickets", "calls", "chats", "posts", "files", "references"),
+    *("others_tickets", "others_entries", "merged"),
+}
 
 
 def event(type_: str, subject: str, /, id_: str | None = None, **data: Any) -> bytes:
