@@ -40,6 +40,7 @@ from domain.catalogue import KEPT
 from domain.errors import LogUnavailable, NobodyCanAct, SettingsWrong
 from domain.fact import FactAtRest
 from domain.ids import EventId, TenantId, ThingId
+from domain.upcasting import upcast
 
 STATEMENTS: Any = aiosql.from_str(
     (files("services") / "sql/log.sql").read_text(), "psycopg", mandatory_parameters=False
@@ -323,7 +324,7 @@ class Facts(Application[UUID]):
 
 def _fact(row: Sequence[Any]) -> FactAtRest:
     position, stream, version, tenant, event_id, topic, ordinal, occurred, recorded, state, owners, seal = row
-    return FactAtRest(
+    fact = FactAtRest(
         position,
         ThingId(stream),
         version,
@@ -338,6 +339,7 @@ def _fact(row: Sequence[Any]) -> FactAtRest:
         () if seal is None else fields_of(seal),
         seal,
     )
+    return upcast(fact)
 
 
 @contextmanager

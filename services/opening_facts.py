@@ -11,6 +11,7 @@ from crypto.tree import Tree
 from crypto.wrapping import Key
 from domain.fact import FactAtRest
 from domain.ids import TenantId
+from domain.upcasting import lifted
 
 
 def opened_facts(
@@ -27,15 +28,13 @@ def opened_facts(
     for (fact, seal), place in zip(sealed, places, strict=True):
         key = found[place]
         if isinstance(key, Key):
-            yield (
-                fact,
-                open_seal(
-                    seal,
-                    key,
-                    tenant=tenant,
-                    stream=fact.stream,
-                    event_id=fact.event_id,
-                    type=fact.type,
-                    key_id=place[1],
-                ),
+            personal = open_seal(
+                seal,
+                key,
+                tenant=tenant,
+                stream=fact.stream,
+                event_id=fact.event_id,
+                type=fact.type,
+                key_id=place[1],
             )
+            yield fact, lifted(fact.type, personal)
