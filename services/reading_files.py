@@ -1,4 +1,4 @@
-"""Files of records, read as parcels: CloudEvents in JSON, and CSV with a map.
+"""Files of records, read as parcels: CloudEvents in JSON, and CSV with a map; and the objects of a JSON file.
 
 Memory stays flat whatever the file: what is read at once is a record, and a record has a size limit.
 
@@ -32,6 +32,8 @@ _CHUNK_BYTES = 64 * 1024
 #: What matters for finding where an element of a JSON array ends.
 _STRUCTURE = re.compile(rb'["\[\]{},]')
 _IN_STRING = re.compile(rb'["\\]')
+#: Within an element only brackets matter: everything up to the next one, with whole strings, is passed over at once.
+_WITHIN = re.compile(rb'(?s)(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+")*+')
 #: A quote that nobody closes would swallow the rest of the file. A row may have this many lines, and as many
 #: characters as a record has bytes; beyond that its quotes count as broken.
 ROW_LINES = 10_000
@@ -75,15 +77,22 @@ def cloudevents(file: BinaryIO, tenant: str | None = None) -> Iterator[Parcel]:
 
     `tenant` is whose the events are that name none. Blank lines and a byte order mark are passed over.
     """
-    first = _first_line(file)
-    pieces = _elements(file, first) if first.lstrip().startswith(b"[") else _lines(file, first)
-    for piece in pieces:
+    for piece in objects(file):
         if len(piece) > RECORD_BYTES:
             yield Parcel(piece[:RECORD_BYTES], tenant, (), RecordInvalid("too_large"))
         elif piece.startswith(b"["):
             yield Parcel(piece, tenant, (), RecordInvalid("not_an_object"))
         else:
             yield parcel_of(piece, tenant)
+
+
+def objects(file: BinaryIO) -> Iterator[bytes]:
+    """Cut a file of JSON into its objects: one a line; or an array of them, if the first thing in the file is a `[`.
+
+    Nothing is understood here: a piece may be no object, and one that is larger than a record may be is cut off.
+    """
+    first = _first_line(file)
+    return _elements(file, first) if first.lstrip().startswith(b"[") else _lines(file, first)
 
 
 def rows(file: BinaryIO, mapping: CsvMap, tenant: str) -> Iterator[Parcel]:
@@ -158,7 +167,12 @@ def _elements(file: BinaryIO, chunk: bytes) -> Iterator[bytes]:
     while chunk:
         start, at = 0, 1 if escaped else 0
         escaped = False
-        while sign := (_IN_STRING if quoted else _STRUCTURE).search(chunk, at):
+        while True:
+            if depth > 1 and not quoted and (passed := _WITHIN.match(chunk, at)):
+                at = passed.end()
+            sign = (_IN_STRING if quoted else _STRUCTURE).search(chunk, at)
+            if sign is None:
+                break
             at = sign.end()
             match sign[0]:
                 case b'"':

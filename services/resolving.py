@@ -309,7 +309,9 @@ class _Take:
                 # What a shredded person wrote is refused at once; in the quarantine it would wait readable.
                 if getattr(self._draft.data, "incoming", None) is not False and not self._record.TEAM:
                     self._refuse_fenced(self.mentions.get("author", []))
-                raise RecordWaits(f"unknown_{self._record.THING}", "subject", waits_for=(own or within)[0].index)
+                # A message waits for its thread, not for itself.
+                missing = (own or self.mentions.get("within") or within)[0].index
+                raise RecordWaits(f"unknown_{self._record.THING}", "subject", waits_for=missing)
             if not own:
                 raise RecordInvalid("no_reference", "subject")
             return self._open(own[0], thing)

@@ -1,4 +1,4 @@
-"""`import`: files of CloudEvents or CSV, taken in batch by batch."""
+"""`import`: files of CloudEvents or CSV, or an export of Freshdesk, taken in batch by batch."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import asdict, replace
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, BinaryIO
@@ -13,13 +14,18 @@ from typing import Annotated, BinaryIO
 import typer
 
 from domain.errors import SettingsWrong
-from services import reading_files
+from domain.personal import Reference
+from services import freshdesk_files, reading_files
 from services.cli.entering import entered, settle
 from services.cli.options import Data, Json, Tenant
 from services.cli.printing import Advance, progress, tell, write_json, write_line
 from services.csv_map import CsvMap, read_map
+from services.freshdesk import Told
+from services.freshdesk_files import Export
 from services.intake import Tally
 from services.records import Parcel, parcel_of
+from services.standing import standing
+from services.tenants import Tenant as Account
 from services.wiring import House, now
 
 
@@ -28,13 +34,24 @@ class Format(StrEnum):
 
     CLOUDEVENTS = "cloudevents"
     CSV = "csv"
+    FRESHDESK = "freshdesk"
 
 
 def import_file(
-    file: Annotated[str, typer.Argument(help="The file, '-' for standard input; .gz is unpacked.", metavar="FILE")],
+    file: Annotated[
+        str,
+        typer.Argument(
+            help="The file, '-' for standard input; .gz is unpacked. For freshdesk, the folder of an export.",
+            metavar="FILE",
+        ),
+    ],
     format: Annotated[
         Format | None,
-        typer.Option("--format", help="By default csv for a name that ends so, else cloudevents.", show_default=False),
+        typer.Option(
+            "--format",
+            help="By default csv for a name that ends so, freshdesk for a folder, else cloudevents.",
+            show_default=False,
+        ),
     ] = None,
     map: Annotated[
         Path | None,
@@ -52,20 +69,42 @@ def import_file(
 
     A record about somebody who was shredded is refused, counted and not kept.
 
+    An export of Freshdesk is a folder of JSON arrays as the API lists them, any of: contacts.json, agents.json,
+    companies.json, groups.json, tickets.json, conversations.json, topics.json, articles.json and so on. A list may be
+    split, as in tickets_001.json or tickets/1.json. Of a newer export, what has changed is stored.
+
     Examples:
 
         sealdesk import examples/desk.jsonl --data ./desk
 
         sealdesk import tickets.csv --map examples/support_tickets.toml --data ./desk
 
+        sealdesk import examples/freshdesk --format freshdesk --tenant acme --data ./desk
+
         zcat records.jsonl.gz | sealdesk import - --tenant acme --json
     """
-    is_csv = format is Format.CSV or (format is None and file.removesuffix(".gz").endswith(".csv"))
-    if is_csv and map is None:
+    chosen = format or _format(file)
+    if chosen is Format.CSV and map is None:
         raise SettingsWrong("A CSV file needs a map: --map MAP.toml. An example is examples/support_tickets.toml.")
-    if not is_csv and map is not None:
+    if chosen is not Format.CSV and map is not None:
         raise SettingsWrong("A map goes with a CSV file: add --format csv.")
-    mapping = None if map is None else read_map(map)
+    if chosen is Format.FRESHDESK:
+        tally = _import_export(Path(file), tenant, data)
+    else:
+        tally = _import_records(file, None if map is None else read_map(map), tenant, data)
+    if json:
+        write_json(asdict(tally))
+    else:
+        _report(tally)
+
+
+def _format(file: str) -> Format:
+    if file.removesuffix(".gz").endswith(".csv"):
+        return Format.CSV
+    return Format.FRESHDESK if file != "-" and Path(file).is_dir() else Format.CLOUDEVENTS
+
+
+def _import_records(file: str, mapping: CsvMap | None, tenant: str | None, data: Path | None) -> Tally:
     with reading_files.opened(file) as opened, entered(data) as house, progress("import") as shown:
         name = _tenant(house, tenant, mapping)
         if mapping is not None:
@@ -75,10 +114,45 @@ def import_file(
             parcels = reading_files.cloudevents(opened, name)
         tally = _take(house, parcels, shown, opened)
         settle(house)
-    if json:
-        write_json(asdict(tally))
-    else:
-        _report(tally)
+    return tally
+
+
+def _import_export(folder: Path, tenant: str | None, data: Path | None) -> Tally:
+    """Take in a folder of lists, after a look at all of its files."""
+    export = freshdesk_files.export_in(folder)
+    for other in export.others:
+        tell(f"left alone, its name says nothing of what it lists: {other}")
+    with entered(data) as house, progress("import") as shown:
+        account = house.tenants.named(_tenant(house, tenant, None))
+        tally = _take_export(house, account, export, shown, at=now())
+        settle(house)
+    return tally
+
+
+def _take_export(house: House, account: Account, export: Export, shown: Advance, *, at: datetime) -> Tally:
+    total = Tally()
+    for batch in reading_files.batches(export.told(at=at), house.settings.batch_size):
+        parcels, before = _told_now(house, account, batch)
+        # What is told once, and stands already, was stored before; the objects of a batch are taken together, so that a
+        # crash leaves none of them told by half.
+        total += Tally(read=before, duplicates=before) + house.intake.take(parcels, at=now())
+        shown.to(export.done, export.size, f"{total.read} read, {total.stored} stored")
+    return total
+
+
+def _told_now(house: House, account: Account, batch: list[Told]) -> tuple[list[Parcel], int]:
+    """Make the parcels of a batch, by what stands when it is read; and count the objects that tell nothing any more."""
+    wanted = (told.about for told in batch if told.about is not None)
+    stands: set[Reference] = set(standing(house.keys, house.roots, house.facts, account.id, wanted))
+    parcels: list[Parcel] = []
+    before = 0
+    for told in batch:
+        made = told.parcels(account.name, stands=told.about in stands)
+        before += not made and not told.beside
+        parcels += made
+        if told.about is not None:
+            stands.add(told.about)
+    return parcels, before
 
 
 def _tenant(house: House, named: str | None, mapping: CsvMap | None) -> str | None:
@@ -141,4 +215,4 @@ def _report(tally: Tally) -> None:
     if tally.quarantined:
         write_line(f"{tally.quarantined} in the quarantine, sealed; why, says: sealdesk status")
     if not tally.read:
-        tell("the file holds no record")
+        tell("there was no record in it")
