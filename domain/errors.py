@@ -9,6 +9,7 @@ SealdeskError
 │   ├── SettingsWrong            a setting or an argument is missing or contradicts another
 │   ├── ReferenceUnknown         nobody and nothing is known by this reference
 │   ├── ReferenceMalformed       this can be no e-mail address, number or id
+│   ├── BlobMissing              nothing is stored of this file
 │   ├── ShredRefused             a fence, a hold or the brake stands in the way
 │   └── CertificateInvalid       the signature does not fit the certificate
 ├── OperatorCanAct               a person who runs the house has to look
@@ -16,6 +17,7 @@ SealdeskError
 │   ├── KeyLost                  a key that must exist does not, and no shred explains it
 │   ├── LogUnavailable           the log database cannot be reached
 │   ├── BrokerUnavailable        Kafka cannot be reached
+│   ├── BlobsUnavailable         the store of sealed files cannot be reached, or refuses
 │   ├── LedgerBroken             the ledger's chain, signature or numbering is wrong
 │   ├── RootsUnsafe              others can read the roots
 │   └── ServerFailed             an embedded server did not start or stop
@@ -85,6 +87,12 @@ class ReferenceMalformed(CallerCanAct):
     """This can be no e-mail address, phone number or id."""
 
 
+class BlobMissing(CallerCanAct):
+    """Nothing is stored of this file: it never came, or it was swept after its key."""
+
+    exit_status = 3
+
+
 class ShredRefused(CallerCanAct):
     """A fence, a hold or the brake stands in the way of a shred; `code` says which."""
 
@@ -123,6 +131,10 @@ class LogUnavailable(OperatorCanAct):
 
 class BrokerUnavailable(OperatorCanAct):
     """Kafka cannot be reached."""
+
+
+class BlobsUnavailable(OperatorCanAct):
+    """The store of sealed files cannot be reached, is full, or refuses. This says nothing about any file."""
 
 
 class LedgerBroken(OperatorCanAct):

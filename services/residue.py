@@ -19,18 +19,20 @@ from crypto.tree import SQL, Tree
 from crypto.wrapping import Key
 from domain.fact import FactAtRest
 from domain.ids import TenantId
+from services.log import STATEMENTS as LOG
 from services.log import Facts
 
 STATEMENTS: Any = aiosql.from_str(
     (files("services") / "sql/residue.sql").read_text(), "psycopg", mandatory_parameters=False
 )
 
-MODELS = ("contacts", "tickets", "erasures")
+MODELS = ("contacts", "tickets", "erasures", "forums", "articles", "companies", "groups")
 #: What a search of the live databases cannot see; every certificate says so.
 NOT_SEARCHED = ("backups", "database files and write-ahead logs", "broker topics", "process logs")
 PAGE = 5_000
-#: Streams whose facts are read with one query.
+#: Streams whose facts are read with one query, and shreds that are looked for with one.
 STREAMS = 500
+SHREDS = 500
 
 
 class Residue:
@@ -68,7 +70,9 @@ class Residue:
         with self._keys.transaction() as cursor:
             found["keys"] = rows_of(cursor, SQL.residue_of_keys.sql, ids=ids, things=things)[0]["found"]
             found["register"] = rows_of(cursor, SQL.residue_of_register.sql, ids=ids, things=things)[0]["found"]
+            blobs = [row["key_id"] for row in rows_of(cursor, SQL.files_of.sql, ids=ids, things=things)]
         with self._facts.cursor() as cursor:
+            found["files"] = rows_of(cursor, LOG.count_blobs.sql, blob_ids=blobs)[0]["found"]
             for model in MODELS:
                 statement = getattr(STATEMENTS, model).sql
                 given = {"tenant": tenant, "ids": ids, "things": things}
@@ -77,14 +81,20 @@ class Residue:
 
     def of_all(self, tenant: TenantId) -> dict[str, int]:
         """Count what is left of every shred of a tenant, by place. The log is read once, whole."""
-        found: Counter[str] = Counter({"keys": 0, "register": 0, "log": 0})
+        found: Counter[str] = Counter(dict.fromkeys(("keys", "register", "files", "log"), 0))
         found.update({f"read model {model}": 0 for model in MODELS})
         with self._keys.transaction() as cursor:
             shreds = rows_of(cursor, SQL.finished_shreds.sql, tenant=tenant)
         gone: set[UUID] = set()
-        for row in shreds:
-            found.update(self._of_tables(row))
-            gone.update([row["target"], *row["targets"]])
+        for start in range(0, len(shreds), SHREDS):
+            ids: list[UUID] = []
+            things: list[UUID] = []
+            for row in shreds[start : start + SHREDS]:
+                people, alone = _targets(row)
+                ids.extend(people)
+                things.extend(alone)
+                gone.update([row["target"], *row["targets"]])
+            found.update(self._in_tables(tenant, ids, things))
         after = 0
         while gone and (page := self._facts.page(after, PAGE)):
             after = page[-1].position

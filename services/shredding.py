@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -31,7 +32,7 @@ from crypto.register import SQL as REGISTER
 from crypto.register import Register, quarter
 from crypto.roots import Roots
 from crypto.tree import SQL, Tree
-from domain.errors import LedgerBroken, NobodyCanAct, ReferenceUnknown, ShredRefused
+from domain.errors import BlobsUnavailable, LedgerBroken, NobodyCanAct, ReferenceUnknown, ShredRefused
 from domain.ids import EventId, TenantId, ThingId
 from domain.personal import Kind, Reference
 from domain.requests import ShredWasRefused, abandon_shred, approve_shred, refuse_shred
@@ -113,7 +114,7 @@ class _Begun:
 
 
 class Shredding:
-    """Carry shreds out. `project` brings every read model to the head of the log."""
+    """Carry shreds out. `project` brings every read model to the head of the log, `sweep_files` deletes files."""
 
     def __init__(
         self,
@@ -127,6 +128,7 @@ class Shredding:
         living: Living,
         quarantine: Quarantine,
         project: Callable[[], object],
+        sweep_files: Callable[[Iterable[tuple[ThingId, UUID]]], object],
         access_line: Callable[[TenantId, Sequence[UUID], str], object],
         *,
         brake: int,
@@ -142,6 +144,7 @@ class Shredding:
         self._living = living
         self._quarantine = quarantine
         self._project = project
+        self._sweep_files = sweep_files
         self._access_line = access_line
         self._brake = brake
         self._clock = clock
@@ -510,8 +513,9 @@ class Shredding:
                 self._step(cursor, row["shred_id"], "told")
 
     def _sweep(self, row: DictRow) -> None:
-        """Drop the keys beneath, and turn the references of the person's things into fences, slice by slice."""
+        """Drop the keys beneath, turn the references of the person's things into fences, delete sealed files."""
         if row["kind"] != "subject":
+            self._sweep_files_of(row)
             return
         owners = row["targets"]
         gone = SLICE
@@ -524,6 +528,17 @@ class Shredding:
             with self._keys.transaction() as cursor:
                 register = Register(Tree(cursor, self._roots), TenantId(row["tenant"]))
                 register.fence(things[start : start + SLICE], self._clock())
+        self._sweep_files_of(row)
+
+    def _sweep_files_of(self, row: DictRow) -> None:
+        """Delete the files that nobody can open any more. A store that is down keeps them; nothing opens them there."""
+        ids, things = ([], [row["target"]]) if row["kind"] == "thing" else (list(row["targets"]), [])
+        with self._keys.transaction() as cursor:
+            files = rows_of(cursor, SQL.files_of.sql, ids=ids, things=things)
+        if files:
+            # What cannot be deleted now is told as residue of the place, and swept later.
+            with suppress(BlobsUnavailable):
+                self._sweep_files((ThingId(file["thing_id"]), file["key_id"]) for file in files)
 
     def _certify(self, row: DictRow, begun: _Begun, found: Mapping[str, int], search_living: bool) -> dict[str, Any]:
         line, values = begun.line, begun.values

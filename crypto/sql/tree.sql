@@ -307,3 +307,9 @@ RETURNING leaves.key_id;
 -- With the key of its day, every record that was quarantined on it is past opening.
 WITH gone AS (DELETE FROM wrapping_keys WHERE kind = 'day' AND period < %(oldest)s RETURNING key_id)
 DELETE FROM leaves USING gone WHERE leaves.owner = gone.key_id;
+
+-- name: files_of
+-- The files that belong to some people, or hang in some things.
+SELECT thing_id, key_id FROM leaves
+WHERE blob AND (owner = ANY(%(ids)b::uuid[]) OR co_owners && %(ids)b::uuid[] OR thing_id = ANY(%(things)b::uuid[]))
+ORDER BY key_id;

@@ -109,3 +109,14 @@ CREATE TABLE access_lines (
     words bytea NOT NULL
 );
 COMMENT ON TABLE access_lines IS 'A row is one reveal: when, which list, which things. Who and why are sealed under the desk.';
+
+CREATE TABLE blobs (
+    blob_id uuid PRIMARY KEY,
+    tenant uuid NOT NULL,
+    thing uuid NOT NULL,
+    stored_at timestamptz NOT NULL DEFAULT now(),
+    bytes bigint CHECK (bytes > 0)
+);
+COMMENT ON TABLE blobs IS 'A row is a file in the store of sealed files, or on its way there: of which thing, since when, how large. It is written before the file, so that no file is without one.';
+COMMENT ON COLUMN blobs.blob_id IS 'The part of the thing that the file is. The key of the file has the same id.';
+COMMENT ON COLUMN blobs.bytes IS 'How large it is, sealed and padded; NULL while it is on its way, or if it broke off there.';

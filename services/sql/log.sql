@@ -146,3 +146,29 @@ ORDER BY arrived;
 
 -- name: expire_quarantine!
 DELETE FROM quarantine WHERE at < %(oldest)s;
+
+-- name: begin_blob!
+-- A file sets out for the store.
+INSERT INTO blobs (blob_id, tenant, thing) VALUES (%(blob_id)s, %(tenant)s, %(thing)s)
+ON CONFLICT (blob_id) DO UPDATE SET bytes = NULL, stored_at = now();
+
+-- name: end_blob!
+-- A file has come to the store.
+UPDATE blobs SET bytes = %(bytes)s, stored_at = now() WHERE blob_id = %(blob_id)s;
+
+-- name: blobs_by_id
+SELECT blob_id, tenant, thing, stored_at, bytes FROM blobs WHERE blob_id = ANY(%(blob_ids)b::uuid[]);
+
+-- name: blobs_page
+SELECT blob_id, tenant, thing, stored_at, bytes FROM blobs
+WHERE tenant = ANY(%(tenants)b::uuid[]) AND (%(after)s::uuid IS NULL OR blob_id > %(after)s)
+ORDER BY blob_id LIMIT %(limit)s;
+
+-- name: forget_blobs!
+-- What may still be on its way keeps its row, so that a later sweep finds the file if it comes all the same.
+DELETE FROM blobs
+WHERE blob_id = ANY(%(blob_ids)b::uuid[])
+  AND (bytes IS NOT NULL OR stored_at < now() - interval '1 day' OR %(even_if_coming)s);
+
+-- name: count_blobs
+SELECT count(*) AS found FROM blobs WHERE blob_id = ANY(%(blob_ids)b::uuid[]);

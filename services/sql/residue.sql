@@ -1,7 +1,10 @@
 -- name: contacts
 SELECT (SELECT count(*) FROM contacts.seals WHERE tenant = %(tenant)s AND seal IS NOT NULL
                                               AND (owners && %(ids)b::uuid[] OR thing = ANY(%(things)b::uuid[])))
-     + (SELECT count(*) FROM contacts.profiles WHERE tenant = %(tenant)s AND subject = ANY(%(ids)b::uuid[]) AND NOT agent)
+     + (SELECT count(*) FROM contacts.consents WHERE tenant = %(tenant)s AND seal IS NOT NULL
+                                                 AND (owners && %(ids)b::uuid[] OR profile = ANY(%(things)b::uuid[])))
+     + (SELECT count(*) FROM contacts.profiles WHERE tenant = %(tenant)s AND subject = ANY(%(ids)b::uuid[])
+                                                 AND NOT (agent OR former_agent))
        AS found;
 
 -- name: tickets
@@ -17,3 +20,39 @@ SELECT (SELECT count(*) FROM tickets.seals WHERE tenant = %(tenant)s AND seal IS
 
 -- name: erasures
 SELECT count(*) AS found FROM erasures.tickets WHERE tenant = %(tenant)s AND requester = ANY(%(ids)b::uuid[]);
+
+-- name: forums
+SELECT (SELECT count(*) FROM forums.seals WHERE tenant = %(tenant)s AND seal IS NOT NULL
+                               AND (owners && %(ids)b::uuid[] OR thing = ANY(%(things)b::uuid[])))
+     + (SELECT count(*) FROM forums.attachments WHERE tenant = %(tenant)s AND seal IS NOT NULL
+                                     AND (owners && %(ids)b::uuid[] OR thing = ANY(%(things)b::uuid[])))
+     + (SELECT count(*) FROM forums.things WHERE tenant = %(tenant)s AND author = ANY(%(ids)b::uuid[])
+                                AND by IS DISTINCT FROM 'agent')
+       AS found;
+
+-- name: articles
+SELECT (SELECT count(*) FROM articles.seals WHERE tenant = %(tenant)s AND seal IS NOT NULL
+                                 AND (owners && %(ids)b::uuid[] OR thing = ANY(%(things)b::uuid[])))
+     + (SELECT count(*) FROM articles.attachments WHERE tenant = %(tenant)s AND seal IS NOT NULL
+                                       AND (owners && %(ids)b::uuid[] OR thing = ANY(%(things)b::uuid[])))
+     + (SELECT count(*) FROM articles.things WHERE tenant = %(tenant)s AND author = ANY(%(ids)b::uuid[])
+                                  AND by IS DISTINCT FROM 'agent')
+       AS found;
+
+-- name: companies
+SELECT (SELECT count(*) FROM companies.seals WHERE tenant = %(tenant)s AND seal IS NOT NULL
+                                  AND (owners && %(ids)b::uuid[] OR thing = ANY(%(things)b::uuid[])))
+     + (SELECT count(*) FROM companies.attachments WHERE tenant = %(tenant)s AND seal IS NOT NULL
+                                        AND (owners && %(ids)b::uuid[] OR thing = ANY(%(things)b::uuid[])))
+     + (SELECT count(*) FROM companies.things WHERE tenant = %(tenant)s AND author = ANY(%(ids)b::uuid[])
+                                   AND by IS DISTINCT FROM 'agent')
+       AS found;
+
+-- name: groups
+SELECT (SELECT count(*) FROM groups.seals WHERE tenant = %(tenant)s AND seal IS NOT NULL
+                               AND (owners && %(ids)b::uuid[] OR thing = ANY(%(things)b::uuid[])))
+     + (SELECT count(*) FROM groups.attachments WHERE tenant = %(tenant)s AND seal IS NOT NULL
+                                     AND (owners && %(ids)b::uuid[] OR thing = ANY(%(things)b::uuid[])))
+     + (SELECT count(*) FROM groups.things WHERE tenant = %(tenant)s AND author = ANY(%(ids)b::uuid[])
+                                AND by IS DISTINCT FROM 'agent')
+       AS found;
