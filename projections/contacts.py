@@ -1,12 +1,17 @@
-"""Who is known: the read model of contacts and agents, one row a profile, and the lists that read it."""
+"""Who is known: the read model of contacts and agents, one row a profile, and the lists that read it.
+
+With it stands what they consented to, one row a fact: what has ended is found by reading, and a consent to a
+purpose that is no word is never taken for another one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from operator import attrgetter
 from typing import Any
+from uuid import UUID
 
 from psycopg import Connection, Cursor
 from psycopg.rows import tuple_row
@@ -15,6 +20,7 @@ from domain import subjects
 from domain.contacts import ContactMerged
 from domain.fact import FactAtRest
 from domain.ids import SubjectId, TenantId, ThingId
+from domain.vocabularies import OTHER
 from projections import clear, seals, shredded
 from projections.profiles import Profile, Profiles, fold
 from projections.seals import FieldsOfSeal
@@ -52,7 +58,20 @@ def fold_page(cursor: Cursor[Any], facts: Sequence[FactAtRest]) -> None:
     folded = ((*key, *_values(profile)) for key, profile in held.profiles.items())
     write(cursor, _SQL["store"], ("tenant", "profile", *_COLUMNS), folded)
     seals.store(cursor, stored, held.seals)
+    _store_consents(cursor, held)
     shredded.store(cursor, shredded_before, held.shredded)
+
+
+def _store_consents(cursor: Cursor[Any], held: Profiles) -> None:
+    """Write down what was said of consent, without the seals of the erased."""
+    write(cursor, _SQL["blank_consents"], ("tenants", "ids"), held.erased)
+    new = (
+        (*key, consent.given, consent.at, consent.purpose, consent.wording, *seals.row(consent.seal))
+        for key, consents in held.consents.items()
+        for consent in consents
+    )
+    columns = ("tenants", "profiles", "given", "at", "purposes", "wordings", "positions", "fields", "owners", "seals")
+    write(cursor, _SQL["insert_consents"], columns, new)
 
 
 #: What any fact about a profile begins with, so that the conversations of a page cost nothing here.
@@ -80,7 +99,10 @@ def _touched(page: Sequence[FactAtRest]) -> tuple[set[Key], set[Key], set[Key]]:
 
 @dataclass(frozen=True, slots=True)
 class ProfileRow:
-    """A row of the list of people. `profile` is the stream on which its seals open."""
+    """A row of the list of people. `profile` is the stream on which its seals open.
+
+    `former_agent` was of the team once and is a contact now; `avatar` is the part that the newest picture is.
+    """
 
     profile: ThingId
     first_position: int
@@ -97,12 +119,32 @@ class ProfileRow:
     ticket_scope: int | None
     created_at: datetime | None
     updated_at: datetime | None
+    blocked: bool
+    former_agent: bool
+    avatar: UUID | None
     seals: tuple[FieldsOfSeal, ...] = field(repr=False)
 
     @property
     def personal(self) -> Mapping[str, bytes | None]:
         """Return the seal of each personal field, or None for shredded. Absent: never given."""
         return seals.by_field(self.seals)
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentRow:
+    """A consent, from when to when it held. Its seals open on the stream of the profile.
+
+    `seals` belong to the fact at `position`, `withdrawn_seals` to that which took the consent back. A purpose
+    that is no word reads `other`: that one was taken back stands in a row of its own, without `given_at`.
+    """
+
+    purpose: str
+    wording: str | None
+    given_at: datetime | None
+    withdrawn_at: datetime | None
+    position: int
+    seals: tuple[FieldsOfSeal, ...] = field(repr=False)
+    withdrawn_seals: tuple[FieldsOfSeal, ...] = field(default=(), repr=False)
 
 
 def rows(
@@ -129,3 +171,30 @@ def rows(
         cursor.execute(_SQL["list"], choice, binary=True)
         for *columns, names, contents in cursor:
             yield ProfileRow(*[*columns, seals.read(names, contents)])
+
+
+def consents(
+    connection: Connection[Any], tenant: TenantId, profiles: Collection[ThingId]
+) -> dict[ThingId, list[ConsentRow]]:
+    """Return what some people consented to, each one's in the order of the log."""
+    found: dict[ThingId, list[ConsentRow]] = {profile: [] for profile in profiles}
+    with connection.transaction(), connection.cursor(row_factory=tuple_row, binary=True) as cursor:
+        cursor.execute(_SQL["list_consents"], {"tenant": tenant, "profiles": list(profiles)})
+        for profile, position, given, at, purpose, wording, names, content in cursor:
+            kept = (FieldsOfSeal(tuple(names), content),) if names else ()
+            rows = found[profile]
+            if given:
+                rows.append(ConsentRow(purpose, wording, at, None, position, kept))
+            elif not _withdraw(rows, purpose, at, kept):
+                rows.append(ConsentRow(purpose, wording, None, at, position, kept))
+    return found
+
+
+def _withdraw(rows: list[ConsentRow], purpose: str, at: datetime, kept: tuple[FieldsOfSeal, ...]) -> bool:
+    """End every consent to a purpose that still holds. Tell whether there was one."""
+    open_rows = [number for number, row in enumerate(rows) if row.purpose == purpose and row.withdrawn_at is None]
+    if purpose == OTHER:
+        return False
+    for number in open_rows:
+        rows[number] = replace(rows[number], withdrawn_at=at, withdrawn_seals=kept)
+    return bool(open_rows)

@@ -20,7 +20,7 @@ from domain import subjects
 from domain.contacts import ContactMerged
 from domain.fact import FactAtRest
 from domain.ids import TenantId
-from domain.tickets import TicketOpened, TicketUpdated
+from domain.tickets import TicketMergedAway, TicketOpened, TicketUpdated
 from projections import clear, milestones, shredded
 from projections.shredded import Shredded
 from projections.statements import Key, find, statements, write
@@ -33,6 +33,7 @@ _READ = frozenset(
     {
         TicketOpened.TYPE,
         TicketUpdated.TYPE,
+        TicketMergedAway.TYPE,
         ContactMerged.TYPE,
         subjects.SUBJECT_SHREDDED,
         subjects.CONTENT_SHREDDED,
@@ -83,7 +84,7 @@ class Erasures:
 def fold(held: Erasures, fact: FactAtRest) -> None:
     """Fold one fact; a type that says nothing about whose a ticket is changes nothing."""
     match fact.type:
-        case TicketOpened.TYPE | TicketUpdated.TYPE:
+        case TicketOpened.TYPE | TicketUpdated.TYPE | TicketMergedAway.TYPE:
             _update(held, fact)
         case ContactMerged.TYPE:
             _merge(held, fact)

@@ -1,37 +1,45 @@
 """The fold behind `contacts`: what is known of a person, profile by profile.
 
-Rules: a person is gone at once and with everybody who was ever merged into that person; only an agent's
-SubjectId stays, so that reports by agent keep their meaning. What is gone does not come back, whichever
-came first.
+Rules: a person is gone at once and with everybody who was ever merged into that person; only the SubjectId of
+somebody who is an agent, or was one, stays, so that reports by agent keep their meaning. What is gone does not
+come back, whichever came first. What was said of consent stays as a word and a time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID
 
 from domain import subjects
-from domain.agents import AgentCreated, AgentUpdated
+from domain.agents import AgentCreated, AgentDeleted, AgentRectified, AgentUpdated
 from domain.contacts import (
+    ConsentGiven,
+    ConsentWithdrawn,
+    ContactAvatarAdded,
+    ContactBlocked,
     ContactCreated,
     ContactDeleted,
+    ContactMadeAgent,
     ContactMentioned,
     ContactMerged,
+    ContactRectified,
     ContactRestored,
+    ContactUnblocked,
     ContactUpdated,
 )
 from domain.fact import FactAtRest
+from domain.vocabularies import OTHER
 from projections import clear
-from projections.seals import Seals, after, blanked
+from projections.seals import Seal, Seals, after, blanked, seal_of
 from projections.shredded import Shredded
 from projections.statements import Key
 
 
 @dataclass(slots=True)
 class Profile:
-    """One profile of one person, a contact or an agent or both."""
+    """One profile of one person, a contact or an agent or both. `avatar` is the part that the newest picture is."""
 
     first_position: int
     subject: UUID | None = None
@@ -47,6 +55,25 @@ class Profile:
     ticket_scope: int | None = None
     created_at: datetime | None = None
     updated_at: datetime | None = None
+    blocked: bool = False
+    former_agent: bool = False
+    avatar: UUID | None = None
+
+    @property
+    def worked(self) -> bool:
+        """Tell whether this is, or was, somebody of the team."""
+        return self.agent or self.former_agent
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """That somebody consented to something, or took that back. `purpose` and `wording` are words."""
+
+    given: bool
+    at: datetime
+    purpose: str
+    wording: str | None
+    seal: Seal
 
 
 @dataclass(slots=True)
@@ -58,6 +85,10 @@ class Profiles:
     shredded: Shredded = field(default_factory=dict)
     #: The profiles of each subject: a merged person has several.
     of_subject: dict[Key, set[Key]] = field(default_factory=dict)
+    #: What was said of consent in this page, by profile.
+    consents: dict[Key, list[Consent]] = field(default_factory=dict)
+    #: The profiles that were erased in this page, or were already.
+    erased: dict[Key, None] = field(default_factory=dict)
 
     def add(self, key: Key, profile: Profile) -> None:
         """Take a profile in, as loaded."""
@@ -69,14 +100,23 @@ class Profiles:
 def fold(held: Profiles, fact: FactAtRest) -> None:
     """Fold one fact; a type that says nothing about profiles changes nothing."""
     match fact.type:
-        case ContactCreated.TYPE | ContactMentioned.TYPE | ContactUpdated.TYPE:
+        case ContactCreated.TYPE | ContactMentioned.TYPE | ContactUpdated.TYPE | ContactRectified.TYPE:
             _learn(held, fact, agent=False)
-        case AgentCreated.TYPE | AgentUpdated.TYPE:
+        case AgentCreated.TYPE | AgentUpdated.TYPE | AgentRectified.TYPE | ContactMadeAgent.TYPE:
             _learn(held, fact, agent=True)
+        case AgentDeleted.TYPE:
+            _known(held, clear.thing(fact), fact, agent=False)
         case ContactMerged.TYPE:
             _merge(held, fact)
         case ContactDeleted.TYPE | ContactRestored.TYPE:
             _known(held, clear.thing(fact), fact).deleted = fact.type == ContactDeleted.TYPE
+        case ContactBlocked.TYPE | ContactUnblocked.TYPE:
+            _known(held, clear.thing(fact), fact).blocked = fact.type == ContactBlocked.TYPE
+        case ContactAvatarAdded.TYPE:
+            profile = _known(held, clear.thing(fact), fact)
+            profile.avatar = None if profile.erased else clear.subject(fact.clear.get("part"))
+        case ConsentGiven.TYPE | ConsentWithdrawn.TYPE:
+            _consent(held, fact)
         case subjects.SUBJECT_SHREDDED:
             _forget(held, fact, clear.subjects(fact.clear.get("subjects")))
             _erase(held, clear.thing(fact))
@@ -90,7 +130,7 @@ def fold(held: Profiles, fact: FactAtRest) -> None:
 def _learn(held: Profiles, fact: FactAtRest, *, agent: bool) -> None:
     """Take in what a fact says of a profile: what it gives replaces, what it does not stays."""
     key, said = clear.thing(fact), fact.clear
-    profile = _known(held, key, fact, agent=agent)
+    profile = _known(held, key, fact, agent=True if agent else None)
     if "language" in said:
         profile.language = clear.word(said["language"])
     if "active" in said:
@@ -107,17 +147,38 @@ def _learn(held: Profiles, fact: FactAtRest, *, agent: bool) -> None:
         profile.created_at = clear.moment(said["created_at"])
     if "updated_at" in said:
         profile.updated_at = clear.moment(said["updated_at"])
-    gone = profile.erased or any((fact.tenant, owner) in held.shredded for owner in fact.owners)
-    held.seals[key] = after(held.seals.get(key, {}), fact, shredded=gone)
+    held.seals[key] = after(held.seals.get(key, {}), fact, shredded=_takes_no_seal_of(held, profile, fact))
 
 
-def _known(held: Profiles, key: Key, fact: FactAtRest, *, agent: bool = False) -> Profile:
-    """Return the profile that a fact is about, under the SubjectId it says; its first fact begins it."""
+def _consent(held: Profiles, fact: FactAtRest) -> None:
+    """Note a consent, or its end. Each stands for itself: a later one takes nothing away from an earlier one."""
+    key, said = clear.thing(fact), fact.clear
+    profile = _known(held, key, fact)
+    consent = Consent(
+        given=fact.type == ConsentGiven.TYPE,
+        at=fact.occurred_at,
+        purpose=clear.word(said.get("purpose")) or OTHER,
+        wording=clear.word(said.get("wording")),
+        seal=seal_of(fact, shredded=_takes_no_seal_of(held, profile, fact)),
+    )
+    held.consents.setdefault(key, []).append(consent)
+
+
+def _takes_no_seal_of(held: Profiles, profile: Profile, fact: FactAtRest) -> bool:
+    return profile.erased or any((fact.tenant, owner) in held.shredded for owner in fact.owners)
+
+
+def _known(held: Profiles, key: Key, fact: FactAtRest, *, agent: bool | None = None) -> Profile:
+    """Return the profile that a fact is about, under the SubjectId it says; its first fact begins it.
+
+    `agent` is what the fact says of that: somebody of the team, not any more, or nothing.
+    """
     tenant, person = fact.tenant, clear.subject(fact.clear.get("person"))
     profile = held.profiles.get(key) or Profile(first_position=fact.position)
-    profile.agent = profile.agent or agent
+    if agent is not None:
+        profile.agent, profile.former_agent = agent, not agent
     gone = profile.erased or key in held.shredded or (person is not None and (tenant, person) in held.shredded)
-    if person is not None and (not gone or profile.agent):
+    if person is not None and (not gone or profile.worked):
         profile.subject = person
     held.add(key, profile)
     if gone:
@@ -134,6 +195,7 @@ def _merge(held: Profiles, fact: FactAtRest) -> None:
         if secondary is not None and thing != fact.stream:
             secondary.merged = True
             profile.agent = profile.agent or secondary.agent
+            profile.former_agent = not profile.agent and (profile.former_agent or secondary.former_agent)
     if profile.erased:
         _forget(held, fact, clear.subjects(said.get("secondary")))
 
@@ -151,7 +213,10 @@ def _erase(held: Profiles, key: Key) -> None:
     profile = held.profiles.get(key)
     if profile is None:
         return
-    profile.erased = True
-    if not profile.agent:
+    profile.erased, profile.avatar = True, None
+    if not profile.worked:
         profile.subject = None
+    held.erased[key] = None
     held.seals[key] = {position: blanked(seal) for position, seal in held.seals.get(key, {}).items()}
+    if key in held.consents:
+        held.consents[key] = [replace(consent, seal=blanked(consent.seal)) for consent in held.consents[key]]

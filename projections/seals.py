@@ -1,8 +1,9 @@
 """How a row keeps its seals: each personal field reads from the last fact that gave it, and from no other.
 
 A row holds, for each seal that still provides a field, which fields, and the seal's owners. A seal that no
-field needs any more is dropped. Rule: it is a seal, or None for shredded, and nothing in between; what is
-shredded has no owners, because their ids have no business there any more.
+field needs any more is dropped; a fact that writes its thing anew drops every seal before it. Rule: it is a
+seal, or None for shredded, and nothing in between; what is shredded has no owners, because their ids have no
+business there any more.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from uuid import UUID
 from psycopg import Cursor
 
 from domain.catalogue import CATALOGUE
-from domain.fact import FactAtRest
+from domain.fact import Effect, FactAtRest
 from projections.statements import Key, array, find, statements, write
 
 _SQL = statements("seals")
@@ -71,7 +72,12 @@ def blanked_of(seal: Seal, subjects: frozenset[UUID]) -> Seal:
 
 
 def after(seals: Seals, fact: FactAtRest, *, shredded: bool) -> Seals:
-    """Fold a fact into the seals of a thing: the fields it gives come from it, whatever gave them before."""
+    """Fold a fact into the seals of a thing: the fields it gives come from it, whatever gave them before.
+
+    A fact that writes the thing anew tells all there is to tell: the keys of what was said before die.
+    """
+    if _rewrites(fact.type):
+        seals = {}
     given = _given(fact)
     kept: dict[int, Seal] = {}
     for position, seal in seals.items():
@@ -92,6 +98,12 @@ def _given(fact: FactAtRest) -> set[str]:
     """
     words = (name for stored_as, name in _words(fact.type) if stored_as in fact.clear)
     return {*fact.sealed_fields, *words}
+
+
+@cache
+def _rewrites(type_: str) -> bool:
+    plan = CATALOGUE.get(type_)
+    return plan is not None and plan.record.EFFECT is Effect.REWRITES
 
 
 @cache

@@ -39,10 +39,14 @@ def find(cursor: Cursor[Any], statement: bytes, keys: Iterable[Key]) -> Sequence
 
 
 def write(cursor: Cursor[Any], statement: bytes, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Run a statement over all rows at once; `names` are its parameters, one a column."""
-    columns = [list(column) for column in zip(*rows, strict=True)]
+    """Run a statement over all rows at once; `names` are its parameters, one a column.
+
+    A column without any value goes as NULL: `unnest` fills it up, and nothing has to be written out for it.
+    """
+    columns = list(zip(*rows, strict=True))
     if columns:
-        cursor.execute(statement, dict(zip(names, columns, strict=True)))
+        values = (None if column.count(None) == len(column) else list(column) for column in columns)
+        cursor.execute(statement, dict(zip(names, values, strict=True)))
 
 
 def array(items: Iterable[UUID] | Iterable[str]) -> str:

@@ -1,12 +1,14 @@
-"""Tickets and their conversations: the read model, and the lists that read it."""
+"""Tickets, calls and chats with their conversations: the read model, and the lists that read it."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import date, datetime
 from operator import attrgetter
 from typing import Any
+from uuid import UUID
 
 from psycopg import Connection, Cursor
 from psycopg.rows import tuple_row
@@ -15,9 +17,9 @@ from domain import subjects
 from domain.contacts import ContactMerged
 from domain.fact import FactAtRest
 from domain.ids import SubjectId, TenantId, ThingId
-from domain.tickets import TicketOpened, TicketUpdated
 from projections import clear, seals, shredded
-from projections.conversations import Conversations, Entry, Ticket, fold
+from projections.conversations import FOLDED, MOVES, TELLS, Conversations, Ticket, fold
+from projections.entries import DELETIONS, EDITS, Entry, parts_of
 from projections.seals import STORED, FieldsOfSeal, Seal
 from projections.statements import Key, array, find, statements, write
 
@@ -26,10 +28,9 @@ name = "tickets"
 _SQL = statements(name)
 
 _COLUMNS = tuple(column.name for column in fields(Ticket))
-_all_but_copied = attrgetter(*_COLUMNS[:-1])
-
-#: What any fact that matters to tickets begins with, so that the profiles of a page cost nothing here.
-_TYPES = ("sealdesk.ticket.", ContactMerged.TYPE, subjects.SUBJECT_SHREDDED, subjects.CONTENT_SHREDDED)
+_plain_columns = attrgetter(*_COLUMNS[:-2])
+_ENTRY_COLUMNS = tuple(column.name for column in fields(Entry))[:-1]
+_entry_columns = attrgetter(*_ENTRY_COLUMNS)
 
 
 def create(cursor: Cursor[Any]) -> None:
@@ -41,12 +42,14 @@ def create(cursor: Cursor[Any]) -> None:
 
 def fold_page(cursor: Cursor[Any], facts: Sequence[FactAtRest]) -> None:
     """Load what a page touches, fold, and write back what differs."""
-    page = [fact for fact in facts if fact.type.startswith(_TYPES)]
+    page = [fact for fact in facts if fact.type in FOLDED]
     held, stored_seals, stored_entries = _load(cursor, page)
     shredded_before = dict(held.shredded)
     for fact in page:
         fold(held, fact)
+    _store_charges(cursor, held)
     _store_tickets(cursor, held)
+    write(cursor, _SQL["end"], ("tenants", "parts"), held.newly_ended)
     seals.store(cursor, stored_seals, held.seals)
     _store_entries(cursor, stored_entries, held)
     _store_involved(cursor, held, forgotten=held.shredded.keys() - shredded_before.keys())
@@ -63,21 +66,34 @@ def _load(
     for tenant, subject, ticket in find(cursor, _SQL["load_involved"], forgotten):
         held.involved.setdefault((tenant, subject), set()).add((tenant, ticket))
     whole = {key for tickets in held.involved.values() for key in tickets}
-    for tenant, id_, *columns, copied in find(cursor, _SQL["load"], things | whole):
-        held.tickets[tenant, id_] = Ticket(*[*columns, tuple(copied)])
-    updated = set()
+    for tenant, id_, *columns, words, copied in find(cursor, _SQL["load"], things | whole):
+        held.tickets[tenant, id_] = Ticket(*[*columns, words or {}, tuple(copied)])
+    told, conversed = set(), _load_ended(cursor, held, page)
     for fact in page:
         key = clear.thing(fact)
         if fact.type == subjects.CONTENT_SHREDDED:
             whole.add(key)
-        elif fact.type in (TicketOpened.TYPE, TicketUpdated.TYPE) and key in held.tickets:
-            updated.add(key)
+        elif fact.type in MOVES and key in held.tickets:
+            if fact.type in TELLS:
+                told.add(key)
             requester = clear.subject(fact.clear.get("requester"))
             if requester not in (None, held.tickets[key].requester):
                 whole.add(key)
-    held.seals = dict(stored_seals := seals.load(cursor, updated | whole))
-    held.entries = _load_entries(cursor, whole)
+    held.seals = dict(stored_seals := seals.load(cursor, told | whole))
+    held.entries = _load_entries(cursor, conversed | whole)
     return held, stored_seals, {key: dict(entries) for key, entries in held.entries.items()}
+
+
+def _load_ended(cursor: Cursor[Any], held: Conversations, page: Sequence[FactAtRest]) -> set[Key]:
+    """Load which parts that the page names were deleted. Return the tickets that need their entries for it."""
+    parts = [(fact, parts_of(fact)) for fact in page if "part" in fact.clear or "within" in fact.clear]
+    found = find(cursor, _SQL["load_ended"], {part for _, named in parts for part in named})
+    held.ended = {(tenant, part) for tenant, part in found}
+    return {
+        clear.thing(fact)
+        for fact, named in parts
+        if fact.type in EDITS or fact.type in DELETIONS or not held.ended.isdisjoint(named)
+    }
 
 
 def _people(page: Sequence[FactAtRest]) -> tuple[set[Key], set[Key]]:
@@ -104,9 +120,24 @@ def _load_entries(cursor: Cursor[Any], tickets: Collection[Key]) -> dict[Key, di
     return found
 
 
+def _store_charges(cursor: Cursor[Any], held: Conversations) -> None:
+    """Let the tickets that the page does not hold follow what was handed over, step by step, in one statement."""
+    final: dict[Key, UUID | None] = {}
+    for (tenant, agent), successor in reversed(held.handovers):
+        final[tenant, agent] = final.get((tenant, successor), successor) if successor is not None else None
+    changes = ((*agent, successor) for agent, successor in final.items())
+    write(cursor, _SQL["hand_over"], ("tenants", "agents", "successors"), changes)
+
+
 def _store_tickets(cursor: Cursor[Any], held: Conversations) -> None:
     folded = (
-        (*key, clear.day(ticket.opened_at), *_all_but_copied(ticket), array(ticket.copied))
+        (
+            *key,
+            clear.day(ticket.opened_at),
+            *_plain_columns(ticket),
+            json.dumps(dict(ticket.words)) if ticket.words else None,
+            array(ticket.copied),
+        )
         for key, ticket in held.tickets.items()
     )
     write(cursor, _SQL["store"], ("tenant", "ticket", "opened_on", *_COLUMNS), folded)
@@ -118,21 +149,14 @@ def _store_entries(cursor: Cursor[Any], before: Mapping[Key, Mapping[int, Entry]
         stored = before.get(key, {})
         for position, entry in entries.items():
             if position not in stored:
-                new.append((
-                    *key, entry.kind, entry.at, entry.by, entry.author, entry.private, entry.incoming,
-                    entry.source, entry.rating, *seals.row(entry.seal),
-                ))  # fmt: skip
+                new.append((*key, *_entry_columns(entry), *seals.row(entry.seal)))
             elif entry is not stored[position]:
-                changed.append((*key, entry.author, *seals.change(entry.seal)))
-    keys = ("tenants", "tickets")
-    write(
-        cursor,
-        _SQL["change_entries"],
-        (*keys, "authors", "positions", "fields", "owners", "shredded"),
-        changed,
-    )
-    columns = ("kinds", "at", "by", "authors", "private", "incoming", "sources", "ratings")
-    write(cursor, _SQL["insert_entries"], (*keys, *columns, "positions", "fields", "owners", "seals"), new)
+                columns = (entry.by, entry.author, entry.private, entry.incoming, entry.source, entry.edited_at)
+                changed.append((*key, *columns, entry.deleted, *seals.row(entry.seal)))
+    keys, of_seal = ("tenants", "tickets"), ("positions", "fields", "owners", "seals")
+    columns_of_change = ("by", "authors", "private", "incoming", "sources", "edited_at", "deleted")
+    write(cursor, _SQL["change_entries"], (*keys, *columns_of_change, *of_seal), changed)
+    write(cursor, _SQL["insert_entries"], (*keys, *_ENTRY_COLUMNS, *of_seal), new)
 
 
 def _store_involved(cursor: Cursor[Any], held: Conversations, *, forgotten: Collection[Key]) -> None:
@@ -145,14 +169,19 @@ def _store_involved(cursor: Cursor[Any], held: Conversations, *, forgotten: Coll
 
 @dataclass(frozen=True, slots=True)
 class TicketRow:
-    """A row of the list of tickets. `ticket` is the stream on which its seals open."""
+    """A row of the list of tickets, calls and chats. `ticket` is the stream on which its seals open.
+
+    `words` holds the word of each vocabulary that was declared for a custom field. A call or chat has no status
+    and no priority; `parent` is the ticket that it belongs to.
+    """
 
     ticket: ThingId
+    kind: str
     first_position: int
     opened_at: datetime
     opened_on: date
-    status: str
-    priority: str
+    status: str | None
+    priority: str | None
     channel: str | None
     type: str | None
     group: str | None
@@ -170,6 +199,14 @@ class TicketRow:
     first_response_at: datetime | None
     resolved_at: datetime | None
     rating: int | None
+    parent: ThingId | None
+    merged_into: ThingId | None
+    deleted_at: datetime | None
+    purge_asked_at: datetime | None
+    direction: str | None
+    duration_seconds: int | None
+    ended_at: datetime | None
+    words: Mapping[str, str]
     copied: tuple[SubjectId, ...]
     seals: tuple[FieldsOfSeal, ...] = field(repr=False)
 
@@ -181,7 +218,11 @@ class TicketRow:
 
 @dataclass(frozen=True, slots=True)
 class EntryRow:
-    """An entry of a ticket. Its seal opens on the ticket's stream."""
+    """An entry of a ticket, by the position of the fact that made it. Its seal opens on the ticket's stream.
+
+    `part` is the inside id by which it is known, `within` the part in which it hangs. `seconds` are the length
+    of a recording, or the time that was spent.
+    """
 
     ticket: ThingId
     position: int
@@ -193,6 +234,13 @@ class EntryRow:
     incoming: bool | None
     source: str | None
     rating: int | None
+    part: UUID | None
+    within: UUID | None
+    seconds: int | None
+    discussion: str | None
+    billable: bool | None
+    edited_at: datetime | None
+    deleted: bool
     seals: tuple[FieldsOfSeal, ...] = field(repr=False)
 
     @property
@@ -208,6 +256,7 @@ def rows(
     after: int | None = None,
     limit: int | None = None,
     all: bool = False,
+    kind: str | None = "ticket",
     ticket: ThingId | None = None,
     requester: SubjectId | None = None,
     responder: SubjectId | None = None,
@@ -222,19 +271,20 @@ def rows(
 ) -> Iterator[TicketRow]:
     """List tickets in the order in which they were recorded, from after a `first_position`.
 
-    Without `all`, deleted and erased tickets stay out. Both days of opening are included. The rows are
-    streamed, in a transaction that lasts until the generator ends.
+    `kind` is `ticket`, `call` or `chat`, or None for all of them. Without `all`, deleted and erased tickets stay
+    out, and those that were merged into another one. Both days of opening are included. The rows are streamed,
+    in a transaction that lasts until the generator ends.
     """
     choice = {
-        "tenant": tenant, "after": after or 0, "limit": limit, "all": all, "ticket": ticket,
+        "tenant": tenant, "after": after or 0, "limit": limit, "all": all, "kind": kind, "ticket": ticket,
         "requester": requester, "responder": responder, "status": status, "priority": priority,
         "channel": channel, "type": type, "group": group, "product": product,
         "opened_from": opened_from, "opened_until": opened_until,
     }  # fmt: skip
     with connection.transaction(), connection.cursor("tickets", row_factory=tuple_row) as cursor:
         cursor.execute(_SQL["list"], choice, binary=True)
-        for *columns, copied, names, contents in cursor:
-            yield TicketRow(*[*columns, tuple(copied), seals.read(names, contents)])
+        for *columns, words, copied, names, contents in cursor:
+            yield TicketRow(*[*columns, words or {}, tuple(copied), seals.read(names, contents)])
 
 
 def entries(
@@ -248,3 +298,17 @@ def entries(
             entry = EntryRow(*[*columns, (FieldsOfSeal(tuple(names), content),) if names else ()])
             found[entry.ticket].append(entry)
     return found
+
+
+def purgeable(
+    connection: Connection[Any], tenant: TenantId, *, trashed_before: datetime | None, asked: bool
+) -> list[ThingId]:
+    """List the tickets, calls and chats that may go for good, in the order in which they were recorded.
+
+    These are, of those that are not erased yet, the ones that went to the trash at `trashed_before` or earlier
+    and are still in it, and, if `asked`, the ones whose purge upstream asked for.
+    """
+    choice = {"tenant": tenant, "trashed_before": trashed_before, "asked": asked}
+    with connection.transaction(), connection.cursor(row_factory=tuple_row, binary=True) as cursor:
+        cursor.execute(_SQL["purgeable"], choice)
+        return [ThingId(ticket) for (ticket,) in cursor]

@@ -8,13 +8,13 @@ from types import MappingProxyType
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
 from domain.errors import PositionMoved
-from projections import contacts, erasures, paging, reports, tickets
+from projections import articles, companies, contacts, erasures, forums, groups, paging, reports, tickets
 from projections.paging import Progress, ReadModel
 from services.log import Facts
 from services.rebuilding import rebuild
 
 MODELS: Mapping[str, ReadModel] = MappingProxyType(
-    {model.name: model for model in (contacts, tickets, reports, erasures)}
+    {model.name: model for model in (contacts, tickets, reports, erasures, forums, articles, companies, groups)}
 )
 
 

@@ -1,4 +1,4 @@
-"""Read the lists of people and tickets: sealed by default, revealed with a reason.
+"""Read the lists: sealed by default, revealed with a reason. How a row is shown is said in `services.lists`.
 
 A word of no vocabulary counts as `other`; its original is the personal field NAME_as_given.
 
@@ -11,9 +11,9 @@ A reveal opens a page with one query for its keys, and leaves an access line bef
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from itertools import islice
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
@@ -27,10 +27,11 @@ from crypto.wrapping import Key
 from domain.catalogue import CATALOGUE
 from domain.errors import KeyLost, SealBroken, SettingsWrong
 from domain.ids import KeyId, TenantId, ThingId
-from projections import contacts, erasures, reports, tickets
-from projections.contacts import ProfileRow
-from projections.tickets import EntryRow, TicketRow
+from projections import articles, companies, contacts, erasures, forums, groups, reports, things, tickets
+from projections.things import ThingRow
+from services import lists
 from services.desk_words import seal_words
+from services.lists import Personal, Shown
 from services.log import STATEMENTS, Facts
 
 #: Rows whose keys are fetched with one query.
@@ -39,7 +40,6 @@ PAGE_ROWS = 500
 ANSWER_SECONDS = 20.0
 
 Row = TypeVar("Row")
-Personal = Mapping[str, bytes | None]
 Content = Mapping[str, Any] | str
 Contents = Mapping[tuple[ThingId, KeyId], Content]
 
@@ -61,44 +61,80 @@ class Reading:
         self._roots = roots
         self._clock = clock
 
-    def contacts(self, tenant: TenantId, reveal: Reveal | None = None, **choice: Any) -> Iterator[dict[str, Any]]:
+    def contacts(self, tenant: TenantId, reveal: Reveal | None = None, **choice: Any) -> Iterator[Shown]:
         """List people, with the filters of `projections.contacts.rows`."""
         _check(reveal)
-        with self._facts.connection() as connection:
+        with self._facts.connection() as connection, self._facts.connection() as second:
             for page in _pages(contacts.rows(connection, tenant, **choice)):
-                opened = self._open(tenant, "contacts", _seals_of_profiles(page), reveal)
+                consents = contacts.consents(second, tenant, [row.profile for row in page])
+                seals = [seal for row in page for seal in lists.seals_in(row.profile, [row])]
                 for row in page:
-                    yield {
-                        "profile": str(row.profile),
-                        "subject": _id(row.subject),
-                        **_clear(row, _PROFILE_COLUMNS),
-                        **opened.fields(row.profile, row.personal),
-                    }
+                    seals += lists.seals_of_consents(row.profile, consents[row.profile])
+                opened = self._open(tenant, "contacts", seals, reveal)
+                for row in page:
+                    yield lists.profile(row, consents[row.profile], opened.fields)
 
-    def tickets(self, tenant: TenantId, reveal: Reveal | None = None, **choice: Any) -> Iterator[dict[str, Any]]:
+    def tickets(self, tenant: TenantId, reveal: Reveal | None = None, **choice: Any) -> Iterator[Shown]:
         """List tickets with their conversations, with the filters of `projections.tickets.rows`."""
+        return self._conversations(tenant, "tickets", reveal, choice)
+
+    def calls(self, tenant: TenantId, reveal: Reveal | None = None, **choice: Any) -> Iterator[Shown]:
+        """List calls with their recordings and transcripts, with the filters of `projections.tickets.rows`."""
+        return self._conversations(tenant, "calls", reveal, {**choice, "kind": "call"})
+
+    def chats(self, tenant: TenantId, reveal: Reveal | None = None, **choice: Any) -> Iterator[Shown]:
+        """List chats with their messages, with the filters of `projections.tickets.rows`."""
+        return self._conversations(tenant, "chats", reveal, {**choice, "kind": "chat"})
+
+    def forums(self, tenant: TenantId, reveal: Reveal | None = None, **choice: Any) -> Iterator[Shown]:
+        """List what stands in the forums, with the filters of `projections.forums.rows`."""
+        return self._things(tenant, forums.name, forums.rows, reveal, choice)
+
+    def articles(self, tenant: TenantId, reveal: Reveal | None = None, **choice: Any) -> Iterator[Shown]:
+        """List articles, folders and categories, with the filters of `projections.articles.rows`."""
+        return self._things(tenant, articles.name, articles.rows, reveal, choice)
+
+    def companies(self, tenant: TenantId, reveal: Reveal | None = None, **choice: Any) -> Iterator[Shown]:
+        """List companies, with the filters of `projections.companies.rows`."""
+        return self._things(tenant, companies.name, companies.rows, reveal, choice)
+
+    def groups(self, tenant: TenantId, reveal: Reveal | None = None, **choice: Any) -> Iterator[Shown]:
+        """List the groups of the team, with the filters of `projections.groups.rows`."""
+        return self._things(tenant, groups.name, groups.rows, reveal, choice)
+
+    def _conversations(
+        self, tenant: TenantId, what: str, reveal: Reveal | None, choice: Mapping[str, Any]
+    ) -> Iterator[Shown]:
+        """List tickets, calls or chats. Entries that were deleted upstream show with `all` only."""
         _check(reveal)
+        shows_all = choice.get("all", False)
         with self._facts.connection() as connection, self._facts.connection() as second:
             for page in _pages(tickets.rows(connection, tenant, **choice)):
-                entries = tickets.entries(second, tenant, [row.ticket for row in page])
-                opened = self._open(tenant, "tickets", _seals_of_tickets(page, entries), reveal)
+                entries = {
+                    ticket: [entry for entry in listed if shows_all or not entry.deleted]
+                    for ticket, listed in tickets.entries(second, tenant, [row.ticket for row in page]).items()
+                }
+                seals = (seal for row in page for seal in lists.seals_in(row.ticket, [row, *entries[row.ticket]]))
+                opened = self._open(tenant, what, seals, reveal)
                 for row in page:
-                    yield {
-                        "ticket": str(row.ticket),
-                        "requester": _id(row.requester),
-                        "responder": _id(row.responder),
-                        "copied": [str(subject) for subject in row.copied],
-                        **_clear(row, _TICKET_COLUMNS),
-                        **opened.fields(row.ticket, row.personal),
-                        "conversation": [
-                            {
-                                "author": _id(entry.author),
-                                **_clear(entry, _ENTRY_COLUMNS),
-                                **opened.fields(row.ticket, entry.personal),
-                            }
-                            for entry in entries[row.ticket]
-                        ],
-                    }
+                    yield lists.conversation(row, entries[row.ticket], opened.fields)
+
+    def _things(
+        self,
+        tenant: TenantId,
+        model: str,
+        rows: Callable[..., Iterator[ThingRow]],
+        reveal: Reveal | None,
+        choice: Mapping[str, Any],
+    ) -> Iterator[Shown]:
+        _check(reveal)
+        with self._facts.connection() as connection, self._facts.connection() as second:
+            for page in _pages(rows(connection, tenant, **choice)):
+                files = things.attachments(second, model, tenant, [row.thing for row in page])
+                seals = (seal for row in page for seal in lists.seals_in(row.thing, [row, *files[row.thing]]))
+                opened = self._open(tenant, model, seals, reveal)
+                for row in page:
+                    yield lists.thing(row, files[row.thing], opened.fields)
 
     def reports(self, tenant: TenantId) -> dict[str, Any]:
         """Summarise every ticket ever opened."""
@@ -111,12 +147,12 @@ class Reading:
             return erasures.summaries(connection, tenant)
 
     def _open(
-        self, tenant: TenantId, what: str, seals: Sequence[tuple[ThingId, bytes]], reveal: Reveal | None
+        self, tenant: TenantId, what: str, sealed: Iterable[tuple[ThingId, bytes]], reveal: Reveal | None
     ) -> Opened:
         if reveal is None:
             return Opened(None)
-        things = list(dict.fromkeys(thing for thing, _ in seals))
-        self.leave_access_line(tenant, what, things, reveal)
+        seals = list(sealed)
+        self.leave_access_line(tenant, what, list(dict.fromkeys(thing for thing, _ in seals)), reveal)
         places = [(thing, header_of(seal).key_id) for thing, seal in seals]
 
         def opened() -> Contents:
@@ -130,7 +166,7 @@ class Reading:
 
         return Opened(opened)
 
-    def leave_access_line(self, tenant: TenantId, what: str, things: Sequence[UUID], reveal: Reveal) -> None:
+    def leave_access_line(self, tenant: TenantId, what: str, ids: Iterable[UUID], reveal: Reveal) -> None:
         """Write who is about to see which things, and why. Who and why are sealed under the desk."""
         access = uuid4()
         words = seal_words(self._keys, self._roots, tenant, access, actor=reveal.actor, why=reveal.why)
@@ -142,7 +178,7 @@ class Reading:
                     "tenant": tenant,
                     "at": self._clock(),
                     "what": what,
-                    "ids": list(things),
+                    "ids": list(ids),
                     "words": words,
                 },
             )
@@ -162,7 +198,7 @@ class Opened:
     def __repr__(self) -> str:
         return "Opened()"
 
-    def fields(self, thing: ThingId, personal: Personal) -> dict[str, Any]:
+    def fields(self, thing: ThingId, personal: Personal) -> Shown:
         """Show each personal field of a row; the original of a word stands beside the word that counts."""
         if self._opened is not None and time.monotonic() - self._since > ANSWER_SECONDS:
             self._contents, self._since = self._opened(), time.monotonic()
@@ -203,43 +239,7 @@ def _content(tenant: TenantId, thing: ThingId, seal: bytes, key: Found) -> Conte
     }
 
 
-_PROFILE_COLUMNS = (
-    "agent",
-    "deleted",
-    "merged",
-    "erased",
-    "language",
-    "active",
-    "view_all_tickets",
-    "occasional",
-    "available",
-    "ticket_scope",
-    "created_at",
-    "updated_at",
-)
-_TICKET_COLUMNS = (
-    "opened_at",
-    "opened_on",
-    "status",
-    "priority",
-    "channel",
-    "type",
-    "group",
-    "product",
-    "spam",
-    "due_by",
-    "fr_due_by",
-    "created_at",
-    "updated_at",
-    "deleted",
-    "erased",
-    "entries",
-    "first_response_at",
-    "resolved_at",
-    "rating",
-)
 _WORD_COLUMNS = frozenset(mark.stored_as for plan in CATALOGUE.values() for _, mark in plan.words)
-_ENTRY_COLUMNS = ("kind", "at", "by", "private", "incoming", "source", "rating")
 
 
 def _check(reveal: Reveal | None) -> None:
@@ -250,29 +250,3 @@ def _check(reveal: Reveal | None) -> None:
 def _pages(rows: Iterator[Row]) -> Iterator[list[Row]]:
     while page := list(islice(rows, PAGE_ROWS)):
         yield page
-
-
-def _seals_of_profiles(page: Iterable[ProfileRow]) -> list[tuple[ThingId, bytes]]:
-    return [(row.profile, part.seal) for row in page for part in row.seals if part.seal is not None]
-
-
-def _seals_of_tickets(
-    page: Iterable[TicketRow], entries: Mapping[ThingId, Sequence[EntryRow]]
-) -> list[tuple[ThingId, bytes]]:
-    found: list[tuple[ThingId, bytes]] = []
-    for row in page:
-        parts = [*row.seals, *(part for entry in entries[row.ticket] for part in entry.seals)]
-        found.extend((row.ticket, part.seal) for part in parts if part.seal is not None)
-    return found
-
-
-def _clear(row: object, columns: Sequence[str]) -> dict[str, Any]:
-    return {name: _plain(getattr(row, name)) for name in columns}
-
-
-def _plain(value: Any) -> Any:
-    return value.isoformat() if isinstance(value, datetime | date) else value
-
-
-def _id(value: UUID | None) -> str | None:
-    return None if value is None else str(value)

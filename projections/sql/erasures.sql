@@ -12,7 +12,7 @@ CREATE TABLE days (
 );
 COMMENT ON TABLE days IS 'One row is what was erased on one day, in UTC.';
 COMMENT ON COLUMN days.subjects IS 'People; whoever was merged into another counts as one with that one.';
-COMMENT ON COLUMN days.things IS 'Things that were purged one by one, tickets included.';
+COMMENT ON COLUMN days.things IS 'Things that were purged one by one: tickets, calls, chats, whatever else.';
 COMMENT ON COLUMN days.tickets IS 'Tickets that were erased with their requester, or purged.';
 COMMENT ON COLUMN days.open_tickets IS 'How many of these tickets were neither resolved nor closed then.';
 

@@ -3,53 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import date
-from itertools import islice
+from functools import partial
 from typing import Annotated, Any
-from uuid import UUID
 
 import typer
 
-from domain.errors import ReferenceUnknown, SettingsWrong
-from domain.ids import TenantId, ThingId
+from domain.ids import TenantId
 from domain.personal import Kind, Reference
 from projections import contacts, tickets
-from services.cli.asking import found, one_line, reference, whole_text
+from services.cli import browsing
+from services.cli.asking import found, one_line, reference
 from services.cli.entering import entered
+from services.cli.listing import (
+    SHORT_ID,
+    After,
+    All,
+    Limit,
+    Revealed,
+    Why,
+    behind,
+    day,
+    most,
+    on,
+    ready,
+    reason,
+    show,
+    state,
+    word,
+)
 from services.cli.options import Data, Email, Json, Ref, Tenant
-from services.cli.printing import table, tell, write_line, write_rows, write_sorted
-from services.reading import Reveal
+from services.cli.printing import table, write_line, write_sorted
 from services.wiring import House
 
-#: Rows of a table unless --limit says otherwise; a screen holds about as many.
-TABLE_ROWS = 30
-#: Characters of an id in a table: enough to tell rows apart.
-SHORT_ID = 8
-
 commands = typer.Typer(help="What can be asked. Personal fields read as sealed or shredded, unless revealed.")
-
-Revealed = Annotated[bool, typer.Option("--reveal", help="Show personal data; needs --why, and leaves an access line.")]
-Why = Annotated[
-    str | None,
-    typer.Option("--why", metavar="TEXT", help="Why it is revealed; '-' reads standard input.", show_default=False),
-]
-All = Annotated[bool, typer.Option("--all", help="Also rows that are deleted, merged or erased. JSON shows them too.")]
-Limit = Annotated[
-    int | None,
-    typer.Option("--limit", min=1, metavar="N", help="At most so many rows; by default 30, in JSON all."),
-]
-After = Annotated[
-    str | None,
-    typer.Option("--after", metavar="ID", help="Go on behind the row with this id, as JSON has it."),
-]
-
-
-def _word(name: str) -> Any:
-    return typer.Option(f"--{name}", metavar="WORD", help=f"Only this {name}.", show_default=False)
-
-
-def _day(name: str, help: str) -> Any:
-    return typer.Option(f"--{name}", metavar="YYYY-MM-DD", help=help, show_default=False)
 
 
 @commands.command("contacts")
@@ -66,7 +52,7 @@ def query_contacts(
     json: Json = False,
     data: Data = None,
 ) -> None:
-    """List people, in the order in which they became known.
+    """List people, in the order in which they became known; in JSON with what they consented to.
 
     Examples:
 
@@ -74,12 +60,12 @@ def query_contacts(
 
         sealdesk query contacts --email - --reveal --why "access request 17" --json
     """
-    opening = _reason(reveal, why)
+    opening = reason(reveal, why)
     with entered(data) as house:
-        account, seen = _ready(house, tenant, opening)
-        choice: dict[str, Any] = {"all": all or json, "limit": _limit(limit, json), "agent": True if agents else None}
+        account, seen = ready(house, tenant, opening)
+        choice: dict[str, Any] = {"all": all or json, "limit": most(limit, json), "agent": True if agents else None}
         if after is not None:
-            choice["after"] = _behind_profile(house, account, after)
+            choice["after"] = behind(house, account, after, contacts.rows, column="profile", what="person")
         if ref is None and email is None:
             rows = house.reading.contacts(account, seen, **choice)
         else:
@@ -88,11 +74,8 @@ def query_contacts(
             rows = (
                 row for profile in profiles for row in house.reading.contacts(account, seen, **choice, profile=profile)
             )
-        if json:
-            write_rows(rows)
-            return
         headings = ("profile", "name", "email", "phone", "agent", "language", "state")
-        _show(headings, rows, limit, _contact_cells, spare=("language", "phone"))
+        show(rows, headings, _contact_cells, limit=limit, json=json, spare=("language", "phone"))
 
 
 @commands.command("tickets")
@@ -104,14 +87,14 @@ def query_tickets(
     ] = None,
     ticket: Annotated[str | None, typer.Option("--ticket", metavar="ID", help="Only this ticket.")] = None,
     agent: Annotated[str | None, typer.Option("--agent", metavar="ID", help="Only this responder.")] = None,
-    status: Annotated[str | None, _word("status")] = None,
-    priority: Annotated[str | None, _word("priority")] = None,
-    channel: Annotated[str | None, _word("channel")] = None,
-    type: Annotated[str | None, _word("type")] = None,
-    group: Annotated[str | None, _word("group")] = None,
-    product: Annotated[str | None, _word("product")] = None,
-    since: Annotated[str | None, _day("since", "Opened on this day or later.")] = None,
-    until: Annotated[str | None, _day("until", "Opened on this day or earlier.")] = None,
+    status: Annotated[str | None, word("status")] = None,
+    priority: Annotated[str | None, word("priority")] = None,
+    channel: Annotated[str | None, word("channel")] = None,
+    type: Annotated[str | None, word("type")] = None,
+    group: Annotated[str | None, word("group")] = None,
+    product: Annotated[str | None, word("product")] = None,
+    since: Annotated[str | None, day("since", "Opened on this day or later.")] = None,
+    until: Annotated[str | None, day("until", "Opened on this day or earlier.")] = None,
     reveal: Revealed = False,
     why: Why = None,
     all: All = False,
@@ -129,13 +112,13 @@ def query_tickets(
 
         sealdesk query tickets --email - --reveal --why "access request 17" --json
     """
-    opening = _reason(reveal, why)
-    days = _date(since, "--since"), _date(until, "--until")
+    opening = reason(reveal, why)
+    days = on(since, "--since"), on(until, "--until")
     with entered(data) as house:
-        account, seen = _ready(house, tenant, opening)
+        account, seen = ready(house, tenant, opening)
         choice: dict[str, Any] = {
             "all": all or json,
-            "limit": _limit(limit, json),
+            "limit": most(limit, json),
             "status": status,
             "priority": priority,
             "channel": channel,
@@ -144,21 +127,147 @@ def query_tickets(
             "product": product,
             "opened_from": days[0],
             "opened_until": days[1],
+            **_whose(house, account, ref, email, agent),
         }
         if after is not None:
-            choice["after"] = _behind_ticket(house, account, after)
-        if ref is not None or email is not None:
-            choice["requester"] = found(house, account, reference(Kind.PERSON, ref, email)).id
-        if agent is not None:
-            choice["responder"] = found(house, account, Reference(Kind.PERSON, one_line(agent, "id"))).id
+            choice["after"] = behind(house, account, after, tickets.rows, column="ticket", what="ticket")
         if ticket is not None:
             choice["ticket"] = found(house, account, Reference(Kind.TICKET, one_line(ticket, "id"))).id
         rows = house.reading.tickets(account, seen, **choice)
-        if json:
-            write_rows(rows)
-            return
         headings = ("ticket", "opened", "status", "priority", "channel", "type", "group", "entries", "subject", "state")
-        _show(headings, rows, limit, _ticket_cells, spare=("entries", "channel", "group", "type"))
+        columns = ("opened_on", *headings[2:-1])
+        cells = _cells("ticket", columns)
+        show(rows, headings, cells, limit=limit, json=json, spare=("entries", "channel", "group", "type"))
+
+
+Contact = Annotated[
+    str | None, typer.Option("--contact", metavar="ID", help="Only this contact, by id.", show_default=False)
+]
+ContactEmail = Annotated[
+    str | None,
+    typer.Option(
+        "--email",
+        metavar="ADDRESS",
+        help="Only this contact, by address; '-' reads standard input.",
+        show_default=False,
+    ),
+]
+Agent = Annotated[str | None, typer.Option("--agent", metavar="ID", help="Only this agent.", show_default=False)]
+Group = Annotated[str | None, word("group")]
+Since = Annotated[str | None, day("since", "Begun on this day or later.")]
+Until = Annotated[str | None, day("until", "Begun on this day or earlier.")]
+
+
+@commands.command("calls")
+def query_calls(
+    contact: Contact = None,
+    email: ContactEmail = None,
+    call: Annotated[
+        str | None, typer.Option("--call", metavar="ID", help="Only this call.", show_default=False)
+    ] = None,
+    agent: Agent = None,
+    group: Group = None,
+    since: Since = None,
+    until: Until = None,
+    reveal: Revealed = False,
+    why: Why = None,
+    all: All = False,
+    limit: Limit = None,
+    after: After = None,
+    tenant: Tenant = None,
+    json: Json = False,
+    data: Data = None,
+) -> None:
+    """List calls, in the order in which they were recorded; in JSON with recordings and transcripts.
+
+    Examples:
+
+        sealdesk query calls --contact 432
+
+        sealdesk query calls --contact 432 --reveal --why "access request 17" --json
+    """
+    opening = reason(reveal, why)
+    days = on(since, "--since"), on(until, "--until")
+    with entered(data) as house:
+        account, seen = ready(house, tenant, opening)
+        choice: dict[str, Any] = {
+            "all": all or json,
+            "limit": most(limit, json),
+            "group": group,
+            "opened_from": days[0],
+            "opened_until": days[1],
+            **_whose(house, account, contact, email, agent),
+        }
+        if after is not None:
+            choice["after"] = behind(
+                house, account, after, partial(tickets.rows, kind="call"), column="ticket", what="call"
+            )
+        if call is not None:
+            choice["ticket"] = found(house, account, Reference(Kind.CALL, one_line(call, "id"))).id
+        rows = house.reading.calls(account, seen, **choice)
+        headings = ("call", "began", "direction", "seconds", "group", "entries", "subject", "state")
+        cells = _cells("call", ("opened_at", "direction", "duration_seconds", "group", "entries", "subject"))
+        show(rows, headings, cells, limit=limit, json=json, spare=("entries", "group"))
+
+
+@commands.command("chats")
+def query_chats(
+    contact: Contact = None,
+    email: ContactEmail = None,
+    chat: Annotated[
+        str | None, typer.Option("--chat", metavar="ID", help="Only this chat.", show_default=False)
+    ] = None,
+    agent: Agent = None,
+    group: Group = None,
+    channel: Annotated[str | None, word("channel")] = None,
+    since: Since = None,
+    until: Until = None,
+    reveal: Revealed = False,
+    why: Why = None,
+    all: All = False,
+    limit: Limit = None,
+    after: After = None,
+    tenant: Tenant = None,
+    json: Json = False,
+    data: Data = None,
+) -> None:
+    """List chats, in the order in which they were recorded; in JSON with their messages.
+
+    Examples:
+
+        sealdesk query chats --contact 432
+
+        sealdesk query chats --since 2026-03-01 --json
+    """
+    opening = reason(reveal, why)
+    days = on(since, "--since"), on(until, "--until")
+    with entered(data) as house:
+        account, seen = ready(house, tenant, opening)
+        choice: dict[str, Any] = {
+            "all": all or json,
+            "limit": most(limit, json),
+            "group": group,
+            "channel": channel,
+            "opened_from": days[0],
+            "opened_until": days[1],
+            **_whose(house, account, contact, email, agent),
+        }
+        if after is not None:
+            choice["after"] = behind(
+                house, account, after, partial(tickets.rows, kind="chat"), column="ticket", what="chat"
+            )
+        if chat is not None:
+            choice["ticket"] = found(house, account, Reference(Kind.CHAT, one_line(chat, "id"))).id
+        rows = house.reading.chats(account, seen, **choice)
+        headings = ("chat", "began", "ended", "channel", "group", "entries", "subject", "state")
+        cells = _cells("chat", ("opened_at", "ended_at", "channel", "group", "entries", "subject"))
+        show(rows, headings, cells, limit=limit, json=json, spare=("entries", "group", "channel"))
+
+
+commands.command("forums")(browsing.query_forums)
+commands.command("articles")(browsing.query_articles)
+commands.command("companies")(browsing.query_companies)
+commands.command("groups")(browsing.query_groups)
 
 
 @commands.command("reports")
@@ -170,7 +279,7 @@ def query_reports(tenant: Tenant = None, json: Json = False, data: Data = None) 
         sealdesk query reports --json
     """
     with entered(data) as house:
-        account, _ = _ready(house, tenant, None)
+        account, _ = ready(house, tenant, None)
         summary = house.reading.reports(account)
     _write_summary(summary, json)
 
@@ -184,95 +293,28 @@ def query_erasures(tenant: Tenant = None, json: Json = False, data: Data = None)
         sealdesk query erasures --json
     """
     with entered(data) as house:
-        account, _ = _ready(house, tenant, None)
+        account, _ = ready(house, tenant, None)
         summary = house.reading.erasures(account)
     _write_summary(summary, json)
 
 
-def _reason(reveal: bool, why: str | None) -> str | None:
-    """Give the reason of a reveal, or None when nothing is revealed."""
-    if not reveal:
-        if why is not None:
-            raise SettingsWrong("--why goes with --reveal.")
-        return None
-    reason = whole_text(why, "reason") or ""
-    if not reason.strip():
-        raise SettingsWrong("A reveal needs a reason: --reveal --why TEXT.")
-    return reason
-
-
-def _ready(house: House, tenant: str | None, why: str | None) -> tuple[TenantId, Reveal | None]:
-    """Bring the read models to the head of the log, and say whose they are and who looks."""
-    account = house.tenants.named(tenant).id
-    house.projecting.catch_up()
-    return account, None if why is None else Reveal(house.settings.actor, why)
-
-
-def _limit(limit: int | None, json: bool) -> int | None:
-    # A table asks for one row more, to know whether there are more.
-    return limit if json else (limit or TABLE_ROWS) + 1
-
-
-def _inside(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise SettingsWrong("--after takes the whole id of a row, as JSON has it.") from None
-
-
-def _behind_ticket(house: House, tenant: TenantId, after: str) -> int:
-    wanted = ThingId(_inside(after))
-    with house.facts.connection() as connection:
-        rows = list(tickets.rows(connection, tenant, ticket=wanted, all=True))
-    if not rows:
-        raise ReferenceUnknown("There is no ticket with the id that --after names.")
-    return rows[0].first_position
-
-
-def _behind_profile(house: House, tenant: TenantId, after: str) -> int:
-    wanted = ThingId(_inside(after))
-    with house.facts.connection() as connection:
-        rows = list(contacts.rows(connection, tenant, profile=wanted, all=True))
-    if not rows:
-        raise ReferenceUnknown("There is nobody with the id that --after names.")
-    return rows[0].first_position
-
-
-def _date(text: str | None, option: str) -> date | None:
-    try:
-        return None if text is None else date.fromisoformat(text)
-    except ValueError:
-        raise SettingsWrong(f"{option} is a day, written as 2024-12-31.") from None
-
-
-def _show(
-    headings: tuple[str, ...],
-    rows: Iterator[dict[str, Any]],
-    limit: int | None,
-    cells: Callable[[dict[str, Any]], tuple[object, ...]],
-    *,
-    spare: tuple[str, ...],
-) -> None:
-    most = limit or TABLE_ROWS
-    listed = list(islice(rows, most + 1))
-    table(headings, [cells(row) for row in listed[:most]], spare=spare)
-    if len(listed) > most:
-        last = listed[most - 1][headings[0]]
-        tell(f"there are more; go on with --after {last}, or take all with --json")
+def _whose(house: House, tenant: TenantId, ref: str | None, email: str | None, agent: str | None) -> dict[str, Any]:
+    """Keep a list to one person's, and to those in one agent's charge."""
+    choice: dict[str, Any] = {}
+    if ref is not None or email is not None:
+        choice["requester"] = found(house, tenant, reference(Kind.PERSON, ref, email)).id
+    if agent is not None:
+        choice["responder"] = found(house, tenant, Reference(Kind.PERSON, one_line(agent, "id"))).id
+    return choice
 
 
 def _contact_cells(row: dict[str, Any]) -> tuple[object, ...]:
     names = ("name", "email", "phone", "agent", "language")
-    return (row["profile"][:SHORT_ID], *(row.get(name) for name in names), _state(row))
+    return (row["profile"][:SHORT_ID], *(row.get(name) for name in names), state(row))
 
 
-def _ticket_cells(row: dict[str, Any]) -> tuple[object, ...]:
-    names = ("opened_on", "status", "priority", "channel", "type", "group", "entries", "subject")
-    return (row["ticket"][:SHORT_ID], *(row.get(name) for name in names), _state(row))
-
-
-def _state(row: dict[str, Any]) -> str:
-    return ", ".join(name for name in ("deleted", "merged", "erased") if row.get(name))
+def _cells(id_: str, names: tuple[str, ...]) -> Callable[[dict[str, Any]], tuple[object, ...]]:
+    return lambda row: (row[id_][:SHORT_ID], *(row.get(name) for name in names), state(row))
 
 
 def _write_summary(summary: dict[str, Any], json: bool) -> None:

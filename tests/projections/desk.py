@@ -32,6 +32,14 @@ def thing(name: str) -> ThingId:
     return ThingId(uuid5(_NAMES, f"thing {name}"))
 
 
+def part(name: str) -> UUID:
+    return uuid5(_NAMES, f"part {name}")
+
+
+#: Whose it is when it is nobody's.
+DESK_KEY = SubjectId(uuid5(_NAMES, "desk key"))
+
+
 class ListedLog:
     """A log in memory."""
 
@@ -51,7 +59,8 @@ class Desk:
 
     tenant: TenantId = TENANT
     log: ListedLog = field(default_factory=ListedLog)
-    requester: dict[str, str] = field(default_factory=dict)
+    #: Of tickets, calls and chats; None for a call or chat of nobody known.
+    requester: dict[str, str | None] = field(default_factory=dict)
     primary: dict[str, str] = field(default_factory=dict)
 
     def put(
@@ -89,6 +98,11 @@ class Desk:
         while name in self.primary:
             name = self.primary[name]
         return name
+
+    def owner(self, ticket: str) -> SubjectId:
+        """Say whose a ticket, call or chat is."""
+        requester = self.requester[ticket]
+        return DESK_KEY if requester is None else subject(self.whom(requester))
 
     def person(
         self, name: str, *sealed: str, type_: str = "contact.created", at: datetime = NOON, **clear: Any
@@ -129,12 +143,39 @@ class Desk:
             at=at,
         )
 
+    def begin(
+        self,
+        type_: str,
+        name: str,
+        requester: str | None,
+        *sealed: str,
+        ticket: str | None = None,
+        at: datetime = NOON,
+        **clear: Any,
+    ) -> FactAtRest:
+        """Log a call or start a chat, of somebody or of nobody known."""
+        self.requester[name] = requester
+        if requester is not None:
+            clear = {"requester": subject(requester).hex, **clear}
+        if ticket is not None:
+            clear = {"parent": thing(ticket).hex, **clear}
+        owners = [self.owner(name)]
+        return self.put(type_, thing(name), clear, owners=owners, sealed=sealed or ("subject",), at=at)
+
+    def merge_away(self, ticket: str, into: str) -> FactAtRest:
+        """Merge a ticket into another, and write what intake derives of it."""
+        former, requester = self.owner(ticket), self.requester[into]
+        self.requester[ticket] = requester
+        self.put("ticket.merged", thing(into), {"secondary": [thing(ticket).hex]})
+        clear = {"into": thing(into).hex, "requester": self.owner(into).hex}
+        return self.put("ticket.merged_away", thing(ticket), clear, owners=[self.owner(into), former])
+
     def update(self, ticket: str, *sealed: str, to: str | None = None, at: datetime = NOON, **clear: Any) -> FactAtRest:
-        former = self.whom(self.requester[ticket])
-        owners = [subject(former)]
+        former = self.owner(ticket)
+        owners = [former]
         if to is not None:
             clear = {"requester": subject(to).hex, **clear}
-            owners = list(dict.fromkeys([subject(to), subject(former)]))
+            owners = list(dict.fromkeys([subject(to), former]))
             self.requester[ticket] = to
         return self.put("ticket.updated", thing(ticket), clear, owners=owners, sealed=sealed, at=at)
 
@@ -142,26 +183,37 @@ class Desk:
         self,
         ticket: str,
         author: str | None,
-        by: str,
+        by: str | None,
         *,
         type_: str = "ticket.replied",
+        own: str | None = None,
+        within: str | None = None,
         at: datetime = NOON,
         **clear: Any,
     ) -> FactAtRest:
-        owners = [subject(self.whom(self.requester[ticket]))]
+        """Add something to a conversation, or write it anew. `own` is the part that it is."""
+        owners = [self.owner(ticket)]
         if by == "contact" and author is not None:
             owners.append(subject(author))
-        clear = {"by": by, **({"author": subject(author).hex} if author else {}), **clear}
+        if by is not None:
+            clear = {"by": by, **clear}
+        if author is not None:
+            clear = {"author": subject(author).hex, **clear}
+        clear |= {role: part(name).hex for role, name in (("part", own), ("within", within)) if name is not None}
         return self.put(type_, thing(ticket), clear, owners=owners, sealed=("body",), at=at)
 
+    def end(self, ticket: str, name: str, type_: str = "ticket.entry_deleted") -> FactAtRest:
+        """Delete a part of a ticket."""
+        return self.put(type_, thing(ticket), {"part": part(name).hex}, owners=[self.owner(ticket)], sealed=("id",))
+
     def rate(self, ticket: str, rating: int, *sealed: str) -> FactAtRest:
-        requester = subject(self.whom(self.requester[ticket]))
+        requester = self.owner(ticket)
         clear = {"rating": rating, "author": requester.hex}
         return self.put("ticket.rated", thing(ticket), clear, owners=[requester], sealed=sealed)
 
-    def about(self, type_: str, name: str, **clear: Any) -> FactAtRest:
+    def about(self, type_: str, name: str, *, at: datetime = NOON, **clear: Any) -> FactAtRest:
         """Append a fact of a ticket or person that says nothing but its type."""
-        return self.put(type_, thing(name), clear)
+        return self.put(type_, thing(name), clear, at=at)
 
     def shred(self, name: str, *, at: datetime = NOON) -> FactAtRest:
         name = self.whom(name)
@@ -215,11 +267,14 @@ class ModelsUnderTest:
         return list(tickets.rows(self.connection, tenant, all=all))
 
     def ticket(self, name: str) -> tickets.TicketRow:
-        (row,) = tickets.rows(self.connection, TENANT, all=True, ticket=thing(name))
+        (row,) = tickets.rows(self.connection, TENANT, all=True, kind=None, ticket=thing(name))
         return row
 
     def entries(self, name: str) -> list[tickets.EntryRow]:
         return tickets.entries(self.connection, TENANT, [thing(name)])[thing(name)]
+
+    def consents(self, name: str) -> list[contacts.ConsentRow]:
+        return contacts.consents(self.connection, TENANT, [thing(name)])[thing(name)]
 
     def profile(self, name: str) -> contacts.ProfileRow:
         (row,) = contacts.rows(self.connection, TENANT, all=True, profile=thing(name))

@@ -1,4 +1,4 @@
-"""The promises, for any history: moves, merges, deletes, shreds, and facts that come late."""
+"""The promises, for any history: moves, merges, edits, deletes, shreds, and facts that come late."""
 
 from __future__ import annotations
 
@@ -13,15 +13,20 @@ from hypothesis import strategies as st
 from domain.fact import FactAtRest
 from domain.subjects import CONTENT_SHREDDED, SUBJECT_SHREDDED
 from projections import erasures, reports
-from tests.projections.desk import NOON, TENANT, Desk, Dump, ModelsUnderTest, subject, thing
+from tests.projections.desk import NOON, TENANT, Desk, Dump, ModelsUnderTest, part, subject, thing
 
 CONTACTS = ("ada", "bob", "cy", "dee")
 AGENTS = ("eve", "flo")
 TICKETS = ("t", "u", "v")
+CALL, CHAT = "a call", "a chat"
+PARTS = ("p", "q", "r")
 
 contacts = st.sampled_from(CONTACTS)
 agents = st.sampled_from(AGENTS)
+people = st.sampled_from(CONTACTS + AGENTS)
 tickets = st.sampled_from(TICKETS)
+anywhere = st.sampled_from((*TICKETS, CHAT))
+parts = st.sampled_from(PARTS)
 fields = st.lists(st.sampled_from(("name", "email", "phone")), unique=True, max_size=3)
 statuses = st.sampled_from(("open", "pending", "resolved", "closed", "other"))
 whens = st.integers(-90, 5_000_000).map(lambda seconds: NOON + timedelta(seconds=seconds))
@@ -29,21 +34,37 @@ whens = st.integers(-90, 5_000_000).map(lambda seconds: NOON + timedelta(seconds
 happenings = st.one_of(
     st.tuples(st.just("known"), contacts, fields, whens),
     st.tuples(st.just("hired"), agents, fields, whens),
-    st.tuples(st.just("merged"), contacts, contacts),
+    st.tuples(st.just("merged"), contacts, people),
+    st.tuples(st.just("rectified"), contacts, fields),
+    st.tuples(st.just("blocked"), contacts, st.booleans()),
+    st.tuples(st.just("pictured"), contacts),
+    st.tuples(st.just("consented"), contacts, st.booleans(), st.sampled_from(("mailing", "other")), whens),
+    st.tuples(st.just("promoted"), contacts, fields),
+    st.tuples(st.just("left"), people),
     st.tuples(st.just("trashed"), st.sampled_from(("contact", "ticket")), contacts, tickets, st.booleans()),
     st.tuples(st.just("opened"), tickets, contacts, contacts, agents, statuses, whens),
     st.tuples(st.just("changed"), tickets, statuses, agents, whens),
     st.tuples(st.just("moved"), tickets, contacts, whens),
-    st.tuples(st.just("replied"), tickets, contacts, st.booleans(), whens),
+    st.tuples(st.just("replied"), anywhere, contacts, st.booleans(), whens),
     st.tuples(st.just("answered"), tickets, agents, st.booleans(), whens),
     st.tuples(st.just("rated"), tickets, st.integers(-103, 103)),
+    st.tuples(st.just("called"), tickets, st.none() | contacts, agents, whens),
+    st.tuples(st.just("chatted"), tickets, st.none() | contacts, agents, whens),
+    st.tuples(st.just("joined"), tickets, tickets),
+    st.tuples(st.just("wished gone"), st.sampled_from((*TICKETS, CALL, CHAT))),
+)
+#: What is said in parts that can be written anew and deleted, one hanging in another.
+told = st.one_of(
+    st.tuples(st.just("told"), anywhere, parts, st.none() | parts, people, whens),
+    st.tuples(st.just("edited"), anywhere, parts, st.none() | people, whens),
+    st.tuples(st.just("ended"), anywhere, parts),
 )
 shreds = st.one_of(
     st.tuples(st.just("forgotten"), st.sampled_from(CONTACTS + AGENTS), whens),
-    st.tuples(st.just("purged"), tickets, whens),
+    st.tuples(st.just("purged"), st.sampled_from((*TICKETS, CALL, CHAT)), whens),
 )
 #: Left alone, Hypothesis writes histories of five happenings, in which hardly anything meets a shred.
-histories = st.lists(happenings | shreds, min_size=15, max_size=60)
+histories = st.lists(happenings | told | shreds, min_size=15, max_size=60)
 
 
 def happen(desk: Desk, what: tuple[Any, ...]) -> None:
@@ -61,6 +82,24 @@ def happen(desk: Desk, what: tuple[Any, ...]) -> None:
         case "trashed", "ticket", _, ticket, gone:
             if ticket in desk.requester:
                 desk.about(f"ticket.{'deleted' if gone else 'restored'}", ticket)
+        case "rectified", name, fields:
+            desk.person(name, *fields, type_="contact.rectified")
+        case "blocked", name, blocked:
+            desk.about(f"contact.{'blocked' if blocked else 'unblocked'}", name, person=subject(name).hex)
+        case "pictured", name:
+            desk.about("contact.avatar_added", name, person=subject(name).hex, part=part(name).hex)
+        case "consented", name, given, purpose, at:
+            type_ = f"contact.consent_{'given' if given else 'withdrawn'}"
+            desk.person(name, "evidence", type_=type_, purpose=purpose, at=at)
+        case "promoted", name, fields:
+            desk.person(name, *fields, type_="contact.made_agent")
+        case "left", name:
+            desk.about("agent.deleted", desk.whom(name), person=subject(desk.whom(name)).hex)
+        case "called" | "chatted", ticket, name, agent, at:
+            begin(desk, CALL if what[0] == "called" else CHAT, name, ticket=ticket, responder=subject(agent).hex, at=at)
+        case "wished gone", name:
+            kind = {CALL: "call", CHAT: "chat"}.get(name, "ticket")
+            desk.about(f"{kind}.purged", name)
         case "opened", ticket, name, copied, agent, status, at:
             if ticket not in desk.requester:
                 desk.open(
@@ -78,33 +117,73 @@ def happen(desk: Desk, what: tuple[Any, ...]) -> None:
         case "purged", ticket, at:
             desk.shred_thing(ticket, at=at)
         case kind, ticket, *rest:
-            if ticket not in desk.requester:
+            if ticket == CHAT:
+                begin(desk, CHAT, None)
+            elif ticket not in desk.requester:
                 desk.open(ticket, desk.whom("ada"))
             happen_in_ticket(desk, kind, ticket, rest)
         case _:
             raise AssertionError(what)
 
 
+def begin(desk: Desk, name: str, requester: str | None, **clear: Any) -> None:
+    """Log the call or start the chat, once, with the first of it."""
+    if name not in desk.requester:
+        requester = None if requester is None else desk.whom(requester)
+        desk.begin("call.logged" if name == CALL else "chat.started", name, requester, **clear)
+        if name == CALL:
+            desk.reply(name, None, None, type_="call.transcript_added")
+        else:
+            desk.about("chat.ended", name)
+
+
 def happen_in_ticket(desk: Desk, kind: str, ticket: str, rest: list[Any]) -> None:
     match kind, *rest:
         case "changed", status, agent, at:
-            desk.update(ticket, "description", status=status, channel="email", responder=subject(agent).hex, at=at)
+            words = {"cf_said": status}
+            responder = subject(agent).hex
+            desk.update(ticket, "description", status=status, channel="email", responder=responder, words=words, at=at)
         case "moved", name, at:
             desk.update(ticket, "subject", to=desk.whom(name), at=at)
         case "replied", name, private, at:
-            own = desk.whom(name) == desk.whom(desk.requester[ticket])
-            desk.reply(ticket, desk.whom(name), "requester" if own else "contact", private=private, at=at)
+            by = "requester" if subject(desk.whom(name)) == desk.owner(ticket) else "contact"
+            desk.reply(ticket, desk.whom(name), by, type_=said_in(ticket), private=private, at=at)
         case "answered", agent, private, at:
             desk.reply(ticket, agent, "agent", private=private, at=at)
         case "rated", rating:
             desk.rate(ticket, rating, "feedback")
+        case "told", own, within, name, at:
+            type_ = said_in(ticket) if within is None else "ticket.attachment_added"
+            tell(desk, ticket, name, type_, own=f"{ticket} {own}", within=within and f"{ticket} {within}", at=at)
+        case "edited", own, name, at:
+            tell(desk, ticket, name, "ticket.entry_edited", own=f"{ticket} {own}", at=at)
+        case "ended", own:
+            desk.end(ticket, f"{ticket} {own}")
+        case "joined", into:
+            if into != ticket and into in desk.requester:
+                desk.merge_away(ticket, into)
         case _:
             raise AssertionError(kind)
 
 
+def said_in(name: str) -> str:
+    return "chat.message_sent" if name == CHAT else "ticket.replied"
+
+
+def tell(desk: Desk, ticket: str, name: str | None, type_: str, **rest: Any) -> None:
+    """Add a part, or write one anew, under the author or, for an edit, without naming one."""
+    if name is None:
+        desk.reply(ticket, None, None, type_=type_, **rest)
+    elif name in AGENTS:
+        desk.reply(ticket, name, "agent", type_=type_, **rest)
+    else:
+        by = "requester" if subject(desk.whom(name)) == desk.owner(ticket) else "contact"
+        desk.reply(ticket, desk.whom(name), by, type_=type_, **rest)
+
+
 def written(*happened: list[tuple[Any, ...]]) -> Desk:
     desk = Desk()
-    for what in (what for part in happened for what in part):
+    for what in (what for some in happened for what in some):
         happen(desk, what)
     return desk
 
@@ -148,17 +227,75 @@ def test_reports_are_equal_before_and_after_any_shred_and_delete(
 
 
 @given(histories)
-def test_nothing_of_the_shredded_stands_in_any_table(models: ModelsUnderTest, history: list[tuple[Any, ...]]) -> None:
+def test_nothing_of_the_shredded_the_edited_and_the_deleted_stands_in_any_table(
+    models: ModelsUnderTest, history: list[tuple[Any, ...]]
+) -> None:
     desk = written(history)
     dump = folded(models, desk)
     gone, dead = shredded_in(desk.log.facts)
-    contact_ids = {subject(name) for name in CONTACTS} & gone
+    dead |= replaced_in(desk.log.facts)
+    contact_ids = {subject(name) for name in CONTACTS} & gone - worked_in(desk)
     for name, rows in dump.items():
         for row in rows:
             values = [item for value in row.values() for item in (value if isinstance(value, list) else [value])]
             if not name.endswith(".shredded"):
                 assert not contact_ids.intersection(value for value in values if isinstance(value, UUID)), name
             assert not dead.intersection(value for value in values if isinstance(value, bytes)), name
+    for row in dump["tickets.tickets"]:
+        assert row["requester"] not in gone
+    for row in dump["tickets.entries"]:
+        assert row["by"] == "agent" or row["author"] not in gone
+
+
+def worked_in(desk: Desk) -> set[UUID]:
+    """Tell who was of the team at some time: the id of such a person stays. A merge makes one of several."""
+    names = {name for name in CONTACTS for fact in desk.log.facts if is_of_team(fact, name)} | set(AGENTS)
+    while more := {desk.primary[name] for name in names if name in desk.primary} - names:
+        names |= more
+    return {subject(name) for name in names}
+
+
+def is_of_team(fact: FactAtRest, name: str) -> bool:
+    types = ("sealdesk.contact.made_agent.v1", "sealdesk.agent.deleted.v1")
+    return fact.type in types and fact.clear["person"] == subject(name).hex
+
+
+def replaced_in(facts: list[FactAtRest]) -> set[bytes]:
+    """Tell which seals died because what they said was rectified, written anew or deleted."""
+    dead = [fact for fact in facts if is_replaced(fact, facts[facts.index(fact) + 1 :])]
+    ended = {(fact.stream, fact.clear["part"]) for fact in facts if fact.type == "sealdesk.ticket.entry_deleted.v1"}
+    while (
+        more := {
+            (fact.stream, fact.clear["part"])
+            for fact in facts
+            if "part" in fact.clear and (fact.stream, fact.clear.get("within")) in ended
+        }
+        - ended
+    ):
+        ended |= more
+    dead += [fact for fact in facts for role in ("part", "within") if (fact.stream, fact.clear.get(role)) in ended]
+    return {fact.seal for fact in dead if fact.seal}
+
+
+def is_replaced(fact: FactAtRest, later: list[FactAtRest]) -> bool:
+    """Tell whether a later fact says anew what a fact said, and did so in vain if the part was deleted before."""
+    for other in later:
+        if other.stream != fact.stream:
+            continue
+        if other.type == "sealdesk.contact.rectified.v1" and fact.type in PROFILE_FACTS:
+            return True
+        if other.type == "sealdesk.ticket.entry_edited.v1" and other.clear["part"] == fact.clear.get("part"):
+            return True
+    return False
+
+
+PROFILE_FACTS = {f"sealdesk.contact.{what}.v1" for what in ("created", "rectified", "made_agent")}
+
+
+MOVES = {"sealdesk.ticket.updated.v1", "sealdesk.ticket.merged_away.v1"}
+TELLS = {
+    "sealdesk.ticket.opened.v1", "sealdesk.ticket.updated.v1", "sealdesk.call.logged.v1", "sealdesk.chat.started.v1",
+}  # fmt: skip
 
 
 def shredded_in(facts: list[FactAtRest]) -> tuple[set[UUID], set[bytes]]:
@@ -173,7 +310,7 @@ def shredded_in(facts: list[FactAtRest]) -> tuple[set[UUID], set[bytes]]:
             gone.add(fact.stream)
         elif fact.type == "sealdesk.contact.merged.v1":
             merged |= {UUID(id_): UUID(fact.clear["person"]) for id_ in fact.clear["secondary"]}
-        if fact.type == "sealdesk.ticket.updated.v1" and "requester" in fact.clear:
+        if fact.type in MOVES and "requester" in fact.clear:
             for earlier in facts[: facts.index(fact)]:
                 if earlier.stream == fact.stream:
                     owners[earlier.position].add(UUID(fact.clear["requester"]))
@@ -230,13 +367,14 @@ def test_living_tickets_and_entries_keep_their_seals(models: ModelsUnderTest, hi
     desk = written(history)
     folded(models, desk)
     _, dead = shredded_in(desk.log.facts)
+    replaced = replaced_in(desk.log.facts)
     by_position = {fact.position: fact for fact in desk.log.facts}
     for name in desk.requester:
         row = models.ticket(name)
         last_given = {
             field: fact.seal
             for fact in desk.log.facts
-            if fact.stream == thing(name) and fact.type in ("sealdesk.ticket.opened.v1", "sealdesk.ticket.updated.v1")
+            if fact.stream == thing(name) and fact.type in TELLS
             for field in fact.sealed_fields
         }
         for field, seal in row.personal.items():
@@ -244,4 +382,14 @@ def test_living_tickets_and_entries_keep_their_seals(models: ModelsUnderTest, hi
         assert {"subject"} <= row.personal.keys()
         for entry in models.entries(name):
             seal = by_position[entry.position].seal
-            assert set(entry.personal.values()) == {None if row.erased or seal in dead else seal}
+            if entry.edited_at is None:
+                assert entry.deleted == (seal in replaced)
+            elif not entry.deleted:
+                edits = [
+                    fact
+                    for fact in desk.log.facts
+                    if fact.type == "sealdesk.ticket.entry_edited.v1" and fact.clear["part"] == entry.part.hex
+                ]
+                seal = edits[-1].seal
+            expected = None if entry.deleted or row.erased or seal in dead else seal
+            assert set(entry.personal.values()) == {expected}

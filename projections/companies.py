@@ -1,0 +1,37 @@
+"""The companies from which people write. They are the desk's, until they are deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from psycopg import Connection, Cursor
+
+from domain.fact import FactAtRest
+from domain.ids import TenantId, ThingId
+from projections import things
+from projections.things import ThingRow
+
+name = "companies"
+
+KINDS = frozenset({"company"})
+
+create = things.create
+
+
+def fold_page(cursor: Cursor[Any], facts: Sequence[FactAtRest]) -> None:
+    """Fold a page of facts."""
+    things.fold_page(cursor, facts, KINDS)
+
+
+def rows(
+    connection: Connection[Any],
+    tenant: TenantId,
+    *,
+    after: int | None = None,
+    limit: int | None = None,
+    all: bool = False,
+    thing: ThingId | None = None,
+) -> Iterator[ThingRow]:
+    """List companies, as `things.rows` does."""
+    return things.rows(connection, name, tenant, after=after, limit=limit, all=all, thing=thing)
