@@ -3,18 +3,19 @@
 CREATE TABLE wrapping_keys (
     key_id uuid PRIMARY KEY,
     tenant uuid NOT NULL,
-    kind text NOT NULL CHECK (kind IN ('bucket', 'desk', 'day', 'page', 'index', 'fence', 'dedup', 'mark')),
+    kind text NOT NULL CHECK (kind IN ('bucket', 'desk', 'day', 'page', 'index', 'fence', 'dedup', 'mark',
+                                          'pseudonym')),
     period text NOT NULL DEFAULT '',
     epoch integer NOT NULL,
     wrapped bytea NOT NULL,
     children integer NOT NULL DEFAULT 0,
     losses integer NOT NULL DEFAULT 0
 );
-COMMENT ON TABLE wrapping_keys IS 'A row is a key that is wrapped under a root epoch: a bucket of subjects, a desk key, a quarantine day, a register page, or one of the keys of a tenant for indexes, fences, deduplication and marks.';
+COMMENT ON TABLE wrapping_keys IS 'A row is a key that is wrapped under a root epoch: a bucket of subjects, a desk key, a quarantine day, a register page, or one of the keys of a tenant for indexes, fences, deduplication, marks and pseudonyms.';
 COMMENT ON COLUMN wrapping_keys.children IS 'How many keys or rows hang from it. A full one gets no more.';
 COMMENT ON COLUMN wrapping_keys.losses IS 'How many children it lost since it was last replaced.';
 CREATE UNIQUE INDEX wrapping_keys_of_a_period ON wrapping_keys (tenant, kind, period)
-    WHERE kind IN ('day', 'index', 'fence', 'dedup', 'mark');
+    WHERE kind IN ('day', 'index', 'fence', 'dedup', 'mark', 'pseudonym');
 CREATE INDEX wrapping_keys_to_fill ON wrapping_keys (tenant, kind, children) WHERE kind IN ('bucket', 'desk', 'page');
 
 CREATE TABLE subjects (
