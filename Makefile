@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 SOURCES := domain crypto projections services benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench lock clean
+.PHONY: help setup demo test check large docs bench lock clean
 
 help: ## Say what there is to say.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -33,6 +33,12 @@ check: $(READY) ## Run everything that has to pass, fastest first.
 	$(RUN) mypy $(SOURCES)
 	$(VENV)/bin/lint-imports
 	$(RUN) pytest -n 2
+
+large: $(READY) ## Generate 100,000 tickets, take them in, forget a tenth of the people.
+	SEALDESK_TEST_TICKETS=100000 $(RUN) pytest tests/acceptance/test_generated_desk.py
+
+docs: $(READY) ## Write the generated documents anew.
+	@$(RUN) services.describing.documents
 
 bench: $(READY) ## Measure the figures, each a ratio within one run.
 	$(RUN) benchmarks

@@ -2,6 +2,7 @@
 
 wrapping      one key under another, and what a key looks like in memory
 sealing       seal and open one fact; the format, byte by byte
+streaming     seal and open a file as a stream, in flat memory
 tree          the key tree: issue, re-wrap, destroy
 opening       the way down the tree: from a root epoch to the leaf keys of a page; what "shredded" means
 roots         where root epochs live

@@ -10,10 +10,18 @@ records          records as they come in: from bytes to drafts
 reading_files    files of CloudEvents or CSV, read as parcels
 csv_map          what the columns of a CSV file mean
 csv_rows         a row and a map make several facts
+freshdesk/       an export of the Freshdesk API, read as records
+generating       a helpdesk that never was, told from a seed
+generator/       its people, texts and stories
+checking         records tried without a house
 publishing       CloudEvents to Kafka
 consuming        records from Kafka to intake
 intake           a batch of parcels in, sealed facts on the log
-resolving        who and what a record means, and whose each fact is
+resolving        what a record is about, and whose each fact is
+identity         who is who: people behind references, merged and new ones
+fields           which field stands in the clear and which is sealed
+changes          what deciding reads, and what it leaves
+opening_facts    seals of facts, opened in memory
 opening_records  quarantined records, opened in memory
 keeping          the key work that facts of upstream call for
 finding          from a reference to people and things, by inside id
@@ -21,7 +29,9 @@ duplicates       who else may be the same person
 privacy          the application of data-subject requests
 holds            what forbids a shred
 desk_words       free text of officers, sealed under the desk
+blobs/           files of things: sealed, kept, opened, swept
 shredding        a shred, step by step, and what resumes it
+purging          the trash after its time, and what upstream deleted for good
 residue          anything readable about what was shredded
 quarantine       what could not be taken: listed, shown, dropped, expired, judged
 gate             what must fit together before anything is served
@@ -29,6 +39,9 @@ living           what living texts still say of a person
 projecting       read models brought to the head of the log
 rebuilding       a read model built anew beside the living one
 reading          lists, sealed unless there is a reason
+lists            how a row of a read model is shown
+analysts/        what analysts read, published without people
+describing/      documents generated from the catalogue
 demo             the story that `make demo` tells
 cli/             the command line
 sql/             the tables and statements of the log database

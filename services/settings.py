@@ -32,6 +32,8 @@ class Settings:
     log_dsn: str | None = field(default=None, repr=False)  # A DSN may hold a password.
     keys_dsn: str | None = field(default=None, repr=False)
     kafka: str | None = None
+    #: Where sealed files lie: a folder, or `s3://BUCKET/PREFIX`. They may lie with the sealed data.
+    blobs: str | None = None
     roots: Path
     ledger: Path
     signing: Path
@@ -45,6 +47,8 @@ class Settings:
     fence_days: int = 400
     #: How long a record stays in the quarantine; then the key of its day dies.
     quarantine_days: int = 14
+    #: Analysts are told of no group of fewer tickets than this.
+    fold: int = 5
     #: Who acts, as it will stand, sealed, in access lines and cases.
     actor: str
 
@@ -74,6 +78,7 @@ class Settings:
             log_dsn=log_dsn,
             keys_dsn=keys_dsn,
             kafka=environ.get("SEALDESK_KAFKA") or None,
+            blobs=environ.get("SEALDESK_BLOBS") or (None if data is None else str(data / "blobs")),
             roots=secrets["SEALDESK_ROOTS"],
             ledger=secrets["SEALDESK_LEDGER"],
             signing=secrets["SEALDESK_SIGNING"],
@@ -81,6 +86,7 @@ class Settings:
             brake=_number(environ, "SEALDESK_BRAKE", cls.brake, least=0),
             fence_days=_number(environ, "SEALDESK_FENCE_DAYS", cls.fence_days, least=1),
             quarantine_days=_number(environ, "SEALDESK_QUARANTINE_DAYS", cls.quarantine_days, least=1),
+            fold=_number(environ, "SEALDESK_FOLD", cls.fold, least=2),
             actor=environ.get("SEALDESK_ACTOR") or _login_name(),
         )
 

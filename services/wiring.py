@@ -16,6 +16,9 @@ from crypto.register import expire_fences
 from crypto.roots import FileRoots, Roots
 from crypto.tree import Tree
 from services import gate, schema
+from services.analysts.publication import Analysts
+from services.blobs.attaching import Attaching
+from services.blobs.stores import blob_store
 from services.embedded import Endpoints, serving
 from services.holds import Holds
 from services.intake import Intake
@@ -23,6 +26,7 @@ from services.living import Living
 from services.log import Facts, LogDatastore
 from services.privacy import Privacy
 from services.projecting import Projecting
+from services.purging import Purging
 from services.quarantine import Quarantine
 from services.reading import Reading, Reveal
 from services.residue import Residue
@@ -57,6 +61,9 @@ class House:
     privacy: Privacy
     holds: Holds
     shredding: Shredding
+    purging: Purging
+    analysts: Analysts
+    attaching: Attaching
 
 
 @contextmanager
@@ -81,6 +88,23 @@ def house(settings: Settings, endpoints: Endpoints) -> Iterator[House]:
         quarantine = Quarantine(facts, keys, roots)
         quarantine.expire(at=now(), days=settings.quarantine_days)
         privacy = Privacy(datastore)
+        attaching = Attaching(facts, keys, roots, blob_store(settings.blobs), reading.leave_access_line)
+        shredding = Shredding(
+            facts,
+            keys,
+            roots,
+            ledger,
+            signing,
+            privacy,
+            residue,
+            living,
+            quarantine,
+            projecting.catch_up,
+            attaching.sweep,
+            lambda tenant, ids, actor: reading.leave_access_line(tenant, "living", ids, Reveal(actor, "shred")),
+            brake=settings.brake,
+            clock=now,
+        )
         yield House(
             settings=settings,
             endpoints=endpoints,
@@ -98,21 +122,10 @@ def house(settings: Settings, endpoints: Endpoints) -> Iterator[House]:
             living=living,
             privacy=privacy,
             holds=Holds(privacy, keys, roots, now),
-            shredding=Shredding(
-                facts,
-                keys,
-                roots,
-                ledger,
-                signing,
-                privacy,
-                residue,
-                living,
-                quarantine,
-                projecting.catch_up,
-                lambda tenant, ids, actor: reading.leave_access_line(tenant, "living", ids, Reveal(actor, "shred")),
-                brake=settings.brake,
-                clock=now,
-            ),
+            shredding=shredding,
+            purging=Purging(facts, keys, roots, shredding, projecting.catch_up, now),
+            attaching=attaching,
+            analysts=Analysts(facts, keys, roots, projecting.catch_up, now, settings.fold),
         )
     finally:
         keys.close()

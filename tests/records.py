@@ -7,6 +7,8 @@ from typing import Any, get_args
 from domain.catalogue import Plan
 from domain.personal import Clear, Declares, Kind, Mark, Names, Word
 
+#: What upstream calls everybody and everything in these records.
+ID = 7_100_001
 #: Closed words to say where a sample needs one that counts.
 _WORDS = {"purpose": "marketing"}
 
@@ -20,7 +22,7 @@ def least(plan: Plan) -> dict[str, Any]:
 def whole(plan: Plan, planted: str) -> dict[str, Any]:
     """Give data with every declared field, and `planted` in each that can hold a text, with the field's name."""
     fields = [name for name in plan.record.model_fields if name != "unknown_fields"]
-    return {name: _value(plan, name, f"{planted} {name}") for name in fields} | {"shoe_size": f"{planted} unknown"}
+    return {name: _value(plan, name, f"{planted}-{name}") for name in fields} | {"shoe_size": f"{planted} unknown"}
 
 
 def _value(plan: Plan, name: str, text: str) -> Any:
@@ -58,7 +60,7 @@ def _reference(kind: Kind, name: str) -> Any:
         case Kind.EXTERNAL | Kind.TWITTER | Kind.FACEBOOK:
             return f"planted-{kind}-{name}"
         case _:
-            return 7_100_001
+            return ID
 
 
 def _takes_text(annotation: Any) -> bool:

@@ -7,9 +7,16 @@ printing     JSON lines, tables, progress, and the words on the error stream
 asking       references and texts from arguments or standard input, and the question before a shred
 importing    import
 streaming    publish, consume
-tenants      tenant add, tenant list
-querying     query contacts, tickets, reports, erasures
-shredding    shred contact, agent, ticket
+tenants      tenant add, set, list
+listing      what every list shares: options, reason, where to go on, the table
+querying     query contacts, tickets, calls, chats, reports, erasures
+browsing     query forums, articles, companies, groups
+shredding    shred contact, agent, ticket, thing
+purging      purge list, run
+attaching    blob put, get, list, sweep
+analysing    analysts refresh, rotate, show, grant
+describing   datamap, ropa, notice, agreement, events, check
+generating   generate
 holding      hold add, release, list
 quarantining quarantine list, show, replay, drop
 looking      find, verify, certificate verify

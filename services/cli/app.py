@@ -23,10 +23,15 @@ from typer.exceptions import TyperException
 
 from domain.errors import OperatorCanAct, SealdeskError
 from services.cli import (
+    analysing,
+    attaching,
+    describing,
+    generating,
     holding,
     importing,
     looking,
     options,
+    purging,
     quarantining,
     querying,
     running,
@@ -80,11 +85,21 @@ app.command("consume")(streaming.consume_topic)
 app.add_typer(tenants.commands, name="tenant")
 app.add_typer(querying.commands, name="query")
 app.add_typer(shredding.commands, name="shred")
+app.add_typer(purging.commands, name="purge")
+app.add_typer(attaching.commands, name="blob")
 app.add_typer(holding.commands, name="hold")
 app.add_typer(quarantining.commands, name="quarantine")
 app.command("find")(looking.find)
 app.command("verify")(looking.verify)
 app.add_typer(looking.certificate_commands, name="certificate")
+app.add_typer(analysing.commands, name="analysts")
+app.command("generate")(generating.generate)
+app.command("check")(describing.check)
+app.command("events")(describing.events)
+app.command("datamap")(describing.datamap)
+app.command("ropa")(describing.ropa)
+app.command("notice")(describing.notice)
+app.command("agreement")(describing.agreement)
 app.command("rebuild")(running.rebuild)
 app.command("status")(running.status)
 app.command("up")(running.up)

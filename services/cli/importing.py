@@ -15,16 +15,17 @@ import typer
 
 from domain.errors import SettingsWrong
 from domain.personal import Reference
-from services import freshdesk_files, reading_files
+from services import reading_files
 from services.cli.entering import entered, settle
 from services.cli.options import Data, Json, Tenant
 from services.cli.printing import Advance, progress, tell, write_json, write_line
 from services.csv_map import CsvMap, read_map
-from services.freshdesk import Told
-from services.freshdesk_files import Export
+from services.freshdesk import folder as freshdesk_files
+from services.freshdesk.folder import Export
+from services.freshdesk.objects import Told
+from services.freshdesk.standing import standing
 from services.intake import Tally
 from services.records import Parcel, parcel_of
-from services.standing import standing
 from services.tenants import Tenant as Account
 from services.wiring import House, now
 

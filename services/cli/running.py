@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import Annotated, Any
 
 import typer
 
 from crypto.keystore import rows_of
 from crypto.tree import SQL
-from domain.errors import SettingsWrong
+from domain.errors import SettingsWrong, ShredRefused
 from services import embedded
 from services.cli.entering import entered, settle
 from services.cli.options import Data, Json
-from services.cli.printing import progress, table, write_json, write_line
+from services.cli.printing import progress, table, tell, write_json, write_line
 from services.cli.streaming import stopping
 from services.log import STATEMENTS
 from services.projecting import MODELS
@@ -22,10 +23,14 @@ from services.wiring import House
 
 #: How often `up` looks for new facts.
 LOOK_SECONDS = 1.0
+#: How often `up` purges what is due.
+PURGE_SECONDS = 3600.0
 
 
 def up(data: Data = None) -> None:
-    """Keep the servers of a data folder running, and the read models at the head of the log, until Ctrl-C.
+    """Keep the servers of a data folder running, the read models at the head of the log, and the trash purged.
+
+    It runs until Ctrl-C, and purges once an hour what is due (see: sealdesk purge list).
 
     Other commands on the same folder use these servers.
 
@@ -44,12 +49,28 @@ def up(data: Data = None) -> None:
         write_line("ready; Ctrl-C ends it")
         sys.stdout.flush()
         settle(house)
-        seen = house.facts.head()
+        seen, purged_at = house.facts.head(), -PURGE_SECONDS
         while not stop.wait(LOOK_SECONDS):
             if (head := house.facts.head()) != seen:
                 house.projecting.catch_up()
                 seen = head
+            if time.monotonic() - purged_at > PURGE_SECONDS:
+                _purge(house)
+                purged_at = time.monotonic()
     write_line("stopped")
+
+
+def _purge(house: House) -> None:
+    """Purge what is due, tenant by tenant; what the brake or a hold stops waits for somebody to look."""
+    for tenant in house.tenants.by_name().values():
+        due = house.purging.due(tenant)
+        try:
+            outcomes = house.purging.purge(tenant, due, actor="purge") if due else []
+        except ShredRefused as refused:
+            tell(f"the trash is full: {refused}; see: sealdesk purge run --dry-run")
+            continue
+        if stayed := sum(isinstance(outcome, ShredRefused) for outcome in outcomes):
+            tell(f"{stayed} things in the trash are held, and stay")
 
 
 def status(json: Json = False, data: Data = None) -> None:

@@ -42,6 +42,35 @@ def add(
     write_line(f"tenant {tenant.name}; words: {counts or 'none'}")
 
 
+@commands.command("set")
+def set_trash(
+    name: Annotated[str, typer.Argument(help="The name of the tenant.", metavar="NAME")],
+    trash_days: Annotated[
+        int | None,
+        typer.Option("--trash-days", min=1, metavar="N", help="How long what was deleted can be restored (30)."),
+    ] = None,
+    trust_purges: Annotated[
+        bool | None,
+        typer.Option(
+            "--trust-purges/--judge-purges",
+            help="Whether a purge that upstream orders is carried out, or waits for an officer (the default).",
+            show_default=False,
+        ),
+    ] = None,
+    data: Data = None,
+) -> None:
+    """Say how long a tenant's trash is kept, and whether its upstream may purge.
+
+    Example:
+
+        sealdesk tenant set acme --trash-days 14 --trust-purges
+    """
+    with entered(data) as house:
+        tenant = house.tenants.set_trash(name, days=trash_days, trusts_purges=trust_purges)
+    purges = "are carried out" if tenant.trusts_purges else "wait for an officer"
+    write_line(f"tenant {tenant.name}: the trash is kept {tenant.trash_days} days; purges of upstream {purges}")
+
+
 @commands.command("list")
 def list_all(json: Json = False, data: Data = None) -> None:
     """List the tenants and their words.

@@ -21,8 +21,8 @@ import orjson
 
 from domain.errors import SettingsWrong
 from services import reading_files
-from services.freshdesk import Told, told_by
-from services.freshdesk_shapes import LISTED
+from services.freshdesk.objects import Told, told_by
+from services.freshdesk.shapes import LISTED
 from services.records import RECORD_BYTES
 
 #: Other names of the same lists.

@@ -1,8 +1,8 @@
 """Objects as the Freshdesk API lists them, made into CloudEvents. Pure.
 
 A listing shows how things stand now, so each object is told as the first fact of its thing, or as a later one. Which
-of the two depends on what stands already, and whoever reads the register says it (`services.standing`); the event has
-the same id either way, `<kind>/<id>/<updated_at>`. So:
+of the two depends on what stands already, and whoever reads the register says it (`services.freshdesk.standing`); the
+event has the same id either way, `<kind>/<id>/<updated_at>`. So:
 - a version of an object is stored once, however often it is read: a second run stores nothing;
 - a version newer than what stands is one fact more: an update with all that is said now, in which a null clears; or an
   edit, and then the older text dies. No text is stored twice for having been edited before the first export;
@@ -27,9 +27,9 @@ import orjson
 
 from domain.errors import RecordInvalid
 from domain.personal import Kind, Reference
-from services import freshdesk_fields as fields
-from services.freshdesk_fields import Data
-from services.freshdesk_shapes import SHAPES, Nested, Shape, Type
+from services.freshdesk import adapting as fields
+from services.freshdesk.adapting import Data
+from services.freshdesk.shapes import SHAPES, Nested, Shape, Type
 from services.records import RECORD_BYTES, Parcel, parcel_of_events
 
 #: The CloudEvents source of every event, whatever the folder: the ids are upstream's.

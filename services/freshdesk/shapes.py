@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from domain.personal import Kind
-from services import freshdesk_fields as fields
-from services.freshdesk_fields import Data
+from services.freshdesk import adapting as fields
+from services.freshdesk.adapting import Data
 
 #: Numbers of the API: https://developers.freshdesk.com/api/
 _PUBLISHED = 2

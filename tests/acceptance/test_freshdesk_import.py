@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from services.freshdesk_shapes import LISTED
+from services.freshdesk.shapes import LISTED
 from tests.acceptance.conftest import Sealdesk
 
 EXPORT = Path(__file__).parents[2] / "examples" / "freshdesk"

@@ -17,8 +17,8 @@ from moto.server import ThreadedMotoServer
 
 from domain.errors import BlobMissing, BlobsUnavailable, SettingsWrong
 from services import bucket_blobs
-from services.blobs import BlobStore, FolderBlobs, NoBlobs, blob_store
-from services.bucket_blobs import PART_BYTES, S3Blobs
+from services.blobs.bucket import PART_BYTES, S3Blobs
+from services.blobs.stores import BlobStore, FolderBlobs, NoBlobs, blob_store
 
 BUCKET = "sealed-files"
 MIB = 2**20

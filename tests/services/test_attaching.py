@@ -29,8 +29,8 @@ from domain.errors import (
 from domain.ids import ThingId
 from domain.personal import Kind, Reference
 from services import attaching
-from services.attaching import Attaching, Swept
-from services.blobs import FolderBlobs
+from services.blobs.attaching import Attaching, Swept
+from services.blobs.stores import FolderBlobs
 from services.embedded import Endpoints
 from services.reading import Reveal
 from tests.desks import Desk, desk_house

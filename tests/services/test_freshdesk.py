@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from domain.catalogue import CATALOGUE
 from domain.errors import SettingsWrong
 from domain.personal import Kind, Reference
-from services.freshdesk import Event, Told, told_by
-from services.freshdesk_fields import course
-from services.freshdesk_files import Export, export_in, kind_of
-from services.freshdesk_shapes import LISTED, SHAPES
+from services.freshdesk.adapting import course
+from services.freshdesk.folder import Export, export_in, kind_of
+from services.freshdesk.objects import Event, Told, told_by
+from services.freshdesk.shapes import LISTED, SHAPES
 from services.records import RECORD_BYTES, draft_of
 
 EXPORT = Path(__file__).parents[2] / "examples" / "freshdesk"

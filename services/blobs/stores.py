@@ -83,7 +83,7 @@ def blob_store(place: str | Path | None) -> BlobStore:
     if not bare or not options.keys() <= {"endpoint"}:
         raise SettingsWrong("SEALDESK_BLOBS is a folder, s3://BUCKET/PREFIX or s3://BUCKET/PREFIX?endpoint=URL.")
     # Imported here, because Amazon's library is large and most houses have a folder.
-    from services.bucket_blobs import S3Blobs
+    from services.blobs.bucket import S3Blobs
 
     return S3Blobs(url.netloc, url.path, options.get("endpoint", [None])[0])
 

@@ -24,7 +24,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from crypto.streaming import cut
 from domain.errors import BlobMissing, BlobsUnavailable, SettingsWrong
-from services.blobs import CHUNK_BYTES
+from services.blobs.stores import CHUNK_BYTES
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

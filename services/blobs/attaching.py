@@ -33,7 +33,7 @@ from crypto.wrapping import Key
 from domain.errors import KeyLost, RecordFenced, ReferenceUnknown, SealdeskError, SettingsWrong
 from domain.ids import KeyId, TenantId, ThingId
 from domain.personal import Kind, Reference
-from services.blobs import BlobStore
+from services.blobs.stores import BlobStore
 from services.log import STATEMENTS, Facts
 from services.reading import ANSWER_SECONDS, Reveal
 
