@@ -7,7 +7,7 @@ marked as clear, stops the import: no such type can exist.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType, NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -16,7 +16,7 @@ from pydantic import AwareDatetime
 
 from domain import agents, articles, calls, chats, companies, contacts, declarations, discussions, forums, tickets
 from domain.fact import UNKNOWN, Record
-from domain.personal import OWN_ROLES, Clear, Declares, Mark, Names, Personal, ProfileOf, Word
+from domain.personal import OWN_ROLES, Clear, Declares, Mark, Names, Personal, ProfileOf, Role, Word
 from domain.subjects import CONTENT_SHREDDED, SUBJECT_SHREDDED
 
 #: What a clear field may hold, by what its mark says it is. Anything else could be a text.
@@ -37,6 +37,8 @@ class Plan:
     names: tuple[tuple[str, Names], ...]
     profile: tuple[tuple[str, ProfileOf], ...]
     declares: tuple[str, ...]
+    #: The fields of each role that the type knows.
+    roles: Mapping[Role, frozenset[str]] = field(hash=False)
     #: Fields that hold JSON of any depth.
     nested: frozenset[str]
 
@@ -91,6 +93,10 @@ def plan_of(record: type[Record]) -> Plan:
         words=tuple((name, mark) for name, mark in marks.items() if isinstance(mark, Word)),
         names=tuple((name, mark) for name, mark in marks.items() if isinstance(mark, Names)),
         profile=tuple((name, mark) for name, mark in marks.items() if isinstance(mark, ProfileOf)),
+        roles={
+            role: frozenset(name for name, mark in marks.items() if isinstance(mark, Names) and mark.role == role)
+            for role in {mark.role for mark in marks.values() if isinstance(mark, Names)}
+        },
         nested=frozenset(name for name, info in record.model_fields.items() if "Any" in str(info.annotation)),
         declares=tuple(name for name, mark in marks.items() if isinstance(mark, Declares)),
     )
@@ -189,12 +195,11 @@ PEOPLE = frozenset({"contact", "agent"})
 
 def _calls_for_key_work(plan: Plan) -> bool:
     record = plan.record
-    roles = {mark.role for _, mark in plan.names}
     return (
         record.THING in PEOPLE
         or record.EFFECT is not None
         or record.TEAM
-        or "responder" in roles
+        or "responder" in plan.roles
         or record is tickets.TicketMergedAway
     )
 

@@ -11,13 +11,15 @@ from psycopg import Connection, Cursor
 from domain.articles import ArticleDrafted, ArticlePublished
 from domain.fact import FactAtRest
 from domain.ids import SubjectId, TenantId, ThingId
-from projections import things
+from projections import branches, things
 from projections.branches import Implied
 from projections.things import ThingRow
 
 name = "articles"
 
 KINDS = frozenset({"article_category", "article_folder", "article"})
+
+reads = branches.folded(KINDS)
 
 #: An article is what its fact says that it became, unless upstream says something else.
 _IMPLIED: Implied = MappingProxyType(

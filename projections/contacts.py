@@ -17,6 +17,7 @@ from psycopg import Connection, Cursor
 from psycopg.rows import tuple_row
 
 from domain import subjects
+from domain.catalogue import CATALOGUE, PEOPLE
 from domain.contacts import ContactMerged
 from domain.fact import FactAtRest
 from domain.ids import SubjectId, TenantId, ThingId
@@ -43,7 +44,7 @@ def create(cursor: Cursor[Any]) -> None:
 
 def fold_page(cursor: Cursor[Any], facts: Sequence[FactAtRest]) -> None:
     """Load the profiles that a page touches, fold, and write them back."""
-    page = [fact for fact in facts if fact.type.startswith(_TYPES)]
+    page = [fact for fact in facts if fact.type in reads]
     things, people, forgotten = _touched(page)
     held = Profiles(shredded=shredded.load(cursor, things | people))
     for tenant, profile, *columns in (
@@ -75,7 +76,13 @@ def _store_consents(cursor: Cursor[Any], held: Profiles) -> None:
 
 
 #: What any fact about a profile begins with, so that the conversations of a page cost nothing here.
-_TYPES = ("sealdesk.contact.", "sealdesk.agent.", subjects.SUBJECT_SHREDDED, subjects.CONTENT_SHREDDED)
+reads = frozenset(
+    {
+        *(type_ for type_, plan in CATALOGUE.items() if plan.record.THING in PEOPLE),
+        subjects.SUBJECT_SHREDDED,
+        subjects.CONTENT_SHREDDED,
+    }
+)
 
 
 def _touched(page: Sequence[FactAtRest]) -> tuple[set[Key], set[Key], set[Key]]:

@@ -29,7 +29,7 @@ name = "erasures"
 
 _SQL = statements(name)
 
-_READ = frozenset(
+reads = frozenset(
     {
         TicketOpened.TYPE,
         TicketUpdated.TYPE,
@@ -170,7 +170,7 @@ def create(cursor: Cursor[Any]) -> None:
 
 def fold_page(cursor: Cursor[Any], facts: Sequence[FactAtRest]) -> None:
     """Load the tickets that a page touches, fold, and write them back."""
-    page = [fact for fact in facts if fact.type in _READ]
+    page = [fact for fact in facts if fact.type in reads]
     things, named, forgotten = _touched(page)
     held = Erasures(shredded=shredded.load(cursor, things | named | forgotten))
     for tenant, ticket, *columns in (

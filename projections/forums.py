@@ -12,12 +12,14 @@ from psycopg import Connection, Cursor
 
 from domain.fact import FactAtRest
 from domain.ids import SubjectId, TenantId, ThingId
-from projections import things
+from projections import branches, things
 from projections.things import ThingRow
 
 name = "forums"
 
 KINDS = frozenset({"category", "forum", "topic", "comment"})
+
+reads = branches.folded(KINDS)
 
 create = things.create
 

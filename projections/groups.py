@@ -9,12 +9,14 @@ from psycopg import Connection, Cursor
 
 from domain.fact import FactAtRest
 from domain.ids import TenantId, ThingId
-from projections import things
+from projections import branches, things
 from projections.things import ThingRow
 
 name = "groups"
 
 KINDS = frozenset({"group"})
+
+reads = branches.folded(KINDS)
 
 create = things.create
 

@@ -7,7 +7,7 @@ nothing is folded twice.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Protocol
 
 from psycopg import Connection, Cursor, sql
@@ -33,17 +33,22 @@ class FactLog(Protocol):
         """Return the highest position, 0 on an empty log."""
         ...
 
-    def page(self, after: int, limit: int) -> Sequence[FactAtRest]:
-        """Return the first facts after a position, ascending, at most `limit`."""
+    def page(self, after: int, limit: int, types: Collection[str] | None = None) -> Sequence[FactAtRest]:
+        """Return the first facts after a position, ascending, at most `limit`; if types are given, of these only."""
         ...
 
 
 class ReadModel(Protocol):
-    """A fold of the log into tables of its own. A module with these three names is one."""
+    """A fold of the log into tables of its own. A module with these four names is one."""
 
     @property
     def name(self) -> str:
         """Name the model, and with it its schema."""
+        ...
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """Name the types of facts that it folds. The others are not even read."""
         ...
 
     def create(self, cursor: Cursor[Any], /) -> None:
@@ -77,7 +82,7 @@ def catch_up(
     reached = _position(connection, schema)
     while True:
         head = log.head()
-        facts = log.page(reached or 0, page_size)
+        facts = log.page(reached or 0, page_size, model.reads)
         is_full = len(facts) == page_size
         target = facts[-1].position if is_full else max(head, facts[-1].position if facts else 0, reached or 0)
         if target != reached:

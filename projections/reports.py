@@ -202,7 +202,7 @@ def fold_page(cursor: Cursor[Any], facts: Sequence[FactAtRest]) -> None:
     for tenant, ticket, *columns, words in find(cursor, _SQL["load"], things):
         held.tickets[tenant, ticket] = CountedTicket(*[*columns, words or {}])
     for fact in facts:
-        if fact.type in _COUNTED:
+        if fact.type in reads:
             fold(held, fact)
     folded = (
         (
@@ -222,7 +222,7 @@ def fold_page(cursor: Cursor[Any], facts: Sequence[FactAtRest]) -> None:
 
 
 _OF_TICKETS = frozenset({TicketOpened.TYPE, TicketUpdated.TYPE, TicketReplied.TYPE, TicketRated.TYPE})
-_COUNTED = _OF_TICKETS | ACTIVITY.keys()
+reads = frozenset(_OF_TICKETS | ACTIVITY.keys())
 
 #: What tickets are counted by, whatever the tenant. A vocabulary of the same name is counted as `custom_<name>`.
 _DIMENSIONS = frozenset({"opened_on", "status", "priority", "channel", "type", "group", "product", "agent"})

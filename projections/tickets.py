@@ -25,6 +25,8 @@ from projections.statements import Key, array, find, statements, write
 
 name = "tickets"
 
+reads = FOLDED
+
 _SQL = statements(name)
 
 _COLUMNS = tuple(column.name for column in fields(Ticket))
@@ -42,7 +44,7 @@ def create(cursor: Cursor[Any]) -> None:
 
 def fold_page(cursor: Cursor[Any], facts: Sequence[FactAtRest]) -> None:
     """Load what a page touches, fold, and write back what differs."""
-    page = [fact for fact in facts if fact.type in FOLDED]
+    page = [fact for fact in facts if fact.type in reads]
     held, stored_seals, stored_entries = _load(cursor, page)
     shredded_before = dict(held.shredded)
     for fact in page:

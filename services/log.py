@@ -10,7 +10,7 @@ override against the version that is pinned.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -266,9 +266,11 @@ class Facts(Application[UUID]):
         with self.cursor() as cursor:
             return FactsRecorder._head(cursor)
 
-    def page(self, after: int, limit: int) -> list[FactAtRest]:
+    def page(self, after: int, limit: int, types: Collection[str] | None = None) -> list[FactAtRest]:
         """Read up to `limit` facts behind a position, in order."""
-        return self._read(STATEMENTS.page.sql, {"after": after, "limit": limit})
+        if types is None:
+            return self._read(STATEMENTS.page.sql, {"after": after, "limit": limit})
+        return self._read(STATEMENTS.page_of.sql, {"after": after, "limit": limit, "types": sorted(types)})
 
     def page_for_keeping(self, after: int, limit: int) -> list[FactAtRest]:
         """Read up to `limit` facts behind a position that may call for key work."""

@@ -226,8 +226,8 @@ class _Take:
 
     def _names(self, role: Role) -> bool:
         """Tell whether the record says anything of this role, be it that there is nobody."""
-        given = self._draft.data.model_fields_set
-        return any(mark.role == role and name in given for name, mark in self._draft.plan.names)
+        names = self._draft.plan.roles.get(role)
+        return names is not None and not names.isdisjoint(self._draft.data.model_fields_set)
 
     # -- what a tenant declares ---------------------------------------------------------------------------------
 
@@ -543,9 +543,9 @@ class _Take:
 
     def _names_author(self) -> bool:
         """Tell whether the record says who wrote a part of a thing; a thing keeps the author it was opened with."""
-        has_author = any(mark.role == "author" for _, mark in self._draft.plan.names)
         makes_part = self._record.WHOSE is None and self._record.THING in _CONVERSATIONS
-        return has_author and makes_part and (self._record.EFFECT is None or self._names("author"))
+        is_told = self._names("author") if self._record.EFFECT is not None else "author" in self._draft.plan.roles
+        return makes_part and is_told
 
     def _author(self, requester: Somebody | None) -> tuple[SubjectId, ...]:
         """Say who wrote this and whose it is: the requester's, and with him a writer's who is no agent."""

@@ -32,7 +32,7 @@ from crypto.register import SQL as REGISTER
 from crypto.register import Register, quarter
 from crypto.roots import Roots
 from crypto.tree import SQL, Tree
-from domain.errors import BlobsUnavailable, LedgerBroken, NobodyCanAct, ReferenceUnknown, ShredRefused
+from domain.errors import BlobsUnavailable, LedgerBroken, NobodyCanAct, ReferenceUnknown, SettingsWrong, ShredRefused
 from domain.ids import EventId, TenantId, ThingId
 from domain.personal import Kind, Reference
 from domain.requests import ShredWasRefused, abandon_shred, approve_shred, refuse_shred
@@ -52,7 +52,7 @@ REQUEST_SECONDS = 30
 SLICE = 5_000
 SALT_BYTES = 32
 #: Shreds of one order that share a pass over the read models and the log.
-TOGETHER = 100
+TOGETHER = 1_000
 _HELD = "a hold stands in the way; list them with: sealdesk hold list"
 
 
@@ -536,8 +536,8 @@ class Shredding:
         with self._keys.transaction() as cursor:
             files = rows_of(cursor, SQL.files_of.sql, ids=ids, things=things)
         if files:
-            # What cannot be deleted now is told as residue of the place, and swept later.
-            with suppress(BlobsUnavailable):
+            # What cannot be deleted now, from here, is told as residue and swept later.
+            with suppress(BlobsUnavailable, SettingsWrong):
                 self._sweep_files((ThingId(file["thing_id"]), file["key_id"]) for file in files)
 
     def _certify(self, row: DictRow, begun: _Begun, found: Mapping[str, int], search_living: bool) -> dict[str, Any]:

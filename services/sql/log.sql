@@ -28,6 +28,12 @@ SELECT notification_id, originator_id, originator_version, tenant, event_id, top
        state, owners, seal
 FROM facts_events WHERE notification_id > %(after)s ORDER BY notification_id LIMIT %(limit)s;
 
+-- name: page_of
+SELECT notification_id, originator_id, originator_version, tenant, event_id, topic, ordinal, occurred_at, recorded_at,
+       state, owners, seal
+FROM facts_events WHERE notification_id > %(after)s AND topic = ANY(%(types)b::text[])
+ORDER BY notification_id LIMIT %(limit)s;
+
 -- name: page_for_keeping
 SELECT notification_id, originator_id, originator_version, tenant, event_id, topic, ordinal, occurred_at, recorded_at,
        state, owners, seal

@@ -16,7 +16,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from domain.errors import BlobMissing, BlobsUnavailable, SettingsWrong
-from services import bucket_blobs
+from services.blobs import bucket as bucket_blobs
 from services.blobs.bucket import PART_BYTES, S3Blobs
 from services.blobs.stores import BlobStore, FolderBlobs, NoBlobs, blob_store
 

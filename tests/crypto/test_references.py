@@ -133,7 +133,13 @@ def test_the_canonical_form_is_its_own_canonical_form(kind: Kind, value: str) ->
         assert canon(kind, form) == form
 
 
+def folded_before_the_host(value: str) -> str:
+    local, at, host = unicodedata.normalize("NFD", value).rpartition("@")
+    return local.casefold() + at + host
+
+
 @given(values)
+@example("0@ß")
 @example("ŉ@x.org")
 @example("\u0345\u0301@x.org")
 @example("ᾲ@x.org")
@@ -145,7 +151,8 @@ def test_an_address_is_one_in_every_letter_case_and_normal_form(value: str) -> N
             unicodedata.normalize("NFD", value),
             unicodedata.normalize("NFKC", value),
             unicodedata.normalize("NFKD", value),
-            unicodedata.normalize("NFD", value).casefold(),
+            # Only the local part: folding a host would make another domain of it (ß, ς).
+            folded_before_the_host(value),
             f"  {value}\t",
         }
         assert {canon_or_none(Kind.EMAIL, other) for other in others} == {form}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -49,8 +50,9 @@ class ListedLog:
     def head(self) -> int:
         return self.facts[-1].position if self.facts else 0
 
-    def page(self, after: int, limit: int) -> Sequence[FactAtRest]:
-        return [fact for fact in self.facts if fact.position > after][:limit]
+    def page(self, after: int, limit: int, types: Collection[str] | None = None) -> Sequence[FactAtRest]:
+        wanted = (fact for fact in self.facts if fact.position > after and (types is None or fact.type in types))
+        return list(islice(wanted, limit))
 
 
 @dataclass

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import psycopg
@@ -63,6 +63,7 @@ class Interrupted:
     """A model during whose page something else happens."""
 
     name = "reports"
+    reads = reports.reads
     create = staticmethod(reports.create)
 
     def __init__(self, interruption: Callable[[], object]) -> None:
@@ -80,8 +81,8 @@ class Overtaken(ListedLog):
         super().__init__(facts)
         self.other = other
 
-    def page(self, after: int, limit: int) -> Sequence[FactAtRest]:
-        facts = super().page(after, limit)
+    def page(self, after: int, limit: int, types: Collection[str] | None = None) -> Sequence[FactAtRest]:
+        facts = super().page(after, limit, types)
         self.other()
         return facts
 

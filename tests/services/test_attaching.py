@@ -28,7 +28,7 @@ from domain.errors import (
 )
 from domain.ids import ThingId
 from domain.personal import Kind, Reference
-from services import attaching
+from services.blobs import attaching
 from services.blobs.attaching import Attaching, Swept
 from services.blobs.stores import FolderBlobs
 from services.embedded import Endpoints

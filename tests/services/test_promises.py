@@ -5,9 +5,9 @@ Each example is a tenant of its own in the same databases.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime, timedelta
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -194,8 +194,9 @@ class _Of:
     def head(self) -> int:
         return self._head
 
-    def page(self, after: int, limit: int) -> list[Any]:
-        return [fact for fact in self._facts if fact.position > after][:limit]
+    def page(self, after: int, limit: int, types: Collection[str] | None = None) -> list[Any]:
+        wanted = (fact for fact in self._facts if fact.position > after and (types is None or fact.type in types))
+        return list(islice(wanted, limit))
 
 
 def _all(house: House) -> list[Any]:

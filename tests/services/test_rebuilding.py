@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import psycopg
@@ -84,11 +84,11 @@ class Dying(ListedLog):
         super().__init__(facts)
         self.pages = pages
 
-    def page(self, after: int, limit: int) -> Sequence[FactAtRest]:
+    def page(self, after: int, limit: int, types: Collection[str] | None = None) -> Sequence[FactAtRest]:
         self.pages -= 1
         if self.pages < 0:
             raise ConnectionAbortedError
-        return super().page(after, limit)
+        return super().page(after, limit, types)
 
 
 def test_facts_that_come_during_the_rebuild_are_in_it(connect: Connect) -> None:
@@ -97,8 +97,8 @@ def test_facts_that_come_during_the_rebuild_are_in_it(connect: Connect) -> None:
     class Growing(ListedLog):
         grown = False
 
-        def page(self, after: int, limit: int) -> Sequence[FactAtRest]:
-            facts = super().page(after, limit)
+        def page(self, after: int, limit: int, types: Collection[str] | None = None) -> Sequence[FactAtRest]:
+            facts = super().page(after, limit, types)
             if len(facts) < limit and not self.grown:
                 self.grown = True
                 desk.open("v", "cy")
@@ -115,6 +115,7 @@ class Slow:
     """A model whose page is folded, but not yet committed, while something else happens."""
 
     name = "reports"
+    reads = reports.reads
     create = staticmethod(reports.create)
 
     def __init__(self) -> None:
@@ -166,8 +167,8 @@ def test_a_runner_that_was_behind_the_swap_gives_up_and_counts_nothing_twice(con
         desk.rate("v", 103)
 
         class Swapped(ListedLog):
-            def page(self, after: int, limit: int) -> Sequence[FactAtRest]:
-                facts = super().page(after, limit)
+            def page(self, after: int, limit: int, types: Collection[str] | None = None) -> Sequence[FactAtRest]:
+                facts = super().page(after, limit, types)
                 rebuild(connect, desk.log, reports)
                 return facts
 
