@@ -93,8 +93,9 @@ class Judged:
     facts: Sequence[PlannedFact] = ()
     refusal: RecordRefused | None = None
     known_before: bool = False
-    #: Where the parcel comes from when it waited in the quarantine.
+    #: Where the parcel comes from when it waited in the quarantine, and where it goes when it is put there.
     waited_as: UUID | None = None
+    put_aside_as: UUID | None = None
 
 
 @dataclass(slots=True)
@@ -228,19 +229,27 @@ class Intake:
             self._behind = True
         if any(batch.changes.words for batch in batches):
             self._tenants.forget()
+        tally = self._tally(judged, {digest for digest, _ in appended})
         self._put_aside.update(record.id for record in quarantined if isinstance(record.refusal, RecordWaits))
         appeared = [
             (batch.tenant.id, index) for batch in batches for index in (*batch.changes.entries, *batch.changes.appeared)
         ]
-        return self._tally(judged, {digest for digest, _ in appended}), appeared
+        return tally, appeared
 
     def _tally(self, judged: Sequence[Judged], stored: set[bytes]) -> Tally:
         counts: Counter[str] = Counter()
+        waiting: set[UUID | None] = set()
         for one in judged:
             if isinstance(one.refusal, RecordFenced):
                 counts["refused"] += 1
+            elif isinstance(one.refusal, RecordWaits) and (
+                one.put_aside_as in self._put_aside or one.put_aside_as in waiting
+            ):
+                # It waits already, and will be stored once.
+                counts["duplicates"] += 1
             elif one.refusal is not None:
                 counts["quarantined"] += 1
+                waiting.add(one.put_aside_as)
             elif stored.intersection(one.digests):
                 counts["stored"] += 1
                 stored.difference_update(one.digests)
@@ -456,6 +465,7 @@ class Intake:
             for one, order, key in zip(group, orders, tree.issue_leaves(tenant, orders), strict=True):
                 assert one.refusal is not None
                 record = ThingId(order.thing)
+                one.put_aside_as = record
                 place = Place(tenant, record, EventId(record), QUARANTINE_TYPE, order.key_id, ("record",))
                 body = seal(place, key, {"record": base64.b64encode(one.parcel.raw).decode()})
                 sealed.append(Quarantined(record, tenant, order.key_id, one.refusal, body))

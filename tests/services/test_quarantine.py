@@ -34,6 +34,16 @@ def _ids(desk: Desk) -> list[UUID]:
     return [UUID(row["record"]) for row in _listed(desk)]
 
 
+def test_a_record_that_waits_and_comes_again_is_counted_once(desk: Desk) -> None:
+    raw = desk.event("ticket.replied", "ticket 99", body="waits")
+    first, again = desk.take(raw, raw), desk.take(raw)
+    assert (first.quarantined, first.duplicates) == (1, 1)
+    assert (again.quarantined, again.duplicates) == (0, 1)
+    opened = desk.happens("ticket.opened", "ticket 99", id=99, email="a@x.org")
+    total = first + again + opened
+    assert (total.read, total.stored, total.duplicates, total.quarantined) == (4, 2, 2, 0)
+
+
 def test_a_record_is_listed_without_being_opened_and_shown_as_it_came(desk: Desk) -> None:
     desk.take(b"no json at all")
     [row] = _listed(desk)
