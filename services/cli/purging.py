@@ -11,6 +11,7 @@ from services.cli.asking import agrees
 from services.cli.entering import entered
 from services.cli.options import Data, Json, Tenant
 from services.cli.printing import table, tell, write_json, write_line
+from services.cli.shredding import DryRun, Expect, Yes
 
 commands = typer.Typer(help="Purge what lay in the trash for long enough, or what upstream deleted for good.")
 
@@ -40,18 +41,9 @@ def run(
     asked: Annotated[
         bool, typer.Option("--asked", help="Agree to what upstream asked for, and purge that too.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count what would go, and change nothing.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    expect: Annotated[
-        int | None,
-        typer.Option(
-            "--expect",
-            min=0,
-            metavar="N",
-            help="The number of facts that the dry run told; needed for more than SEALDESK_BRAKE (1000).",
-            show_default=False,
-        ),
-    ] = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    expect: Expect = None,
     tenant: Tenant = None,
     json: Json = False,
     data: Data = None,

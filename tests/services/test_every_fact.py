@@ -5,10 +5,12 @@ A new type is covered by being listed. Nothing here names a type, but for what h
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -28,6 +30,8 @@ from tests.desks import AT, Desk, desk_house
 from tests.records import ID, least, whole
 
 TYPES = sorted(CATALOGUE.keys() - INTERNAL)
+DOCS = Path(__file__).parents[2] / "docs"
+MAP = json.loads((DOCS / "data-map.json").read_text())["fields"]
 PLANTED = "Quibblesnatch"
 #: Types that tell something which another fact of the same record writes down, so that no row of their own changes.
 TOLD_ELSEWHERE = {"sealdesk.ticket.merged.v1", "sealdesk.contact.merged.v1"}
@@ -91,8 +95,20 @@ def test_every_promise_holds_for_this_fact(type_: str, house: House, endpoints: 
     for model in MODELS:
         house.projecting.rebuild(model)
     assert read_models(endpoints, desk) == after, "a read model that is built anew is the same"
+    it_has_a_schema_and_every_field_stands_in_the_map_of_the_data(plan)
     what_ends_something_or_writes_it_anew_leaves_nothing_of_it_before(happened)
     a_shred_of_the_owner_takes_it_and_what_is_the_desks_stays(happened)
+
+
+def it_has_a_schema_and_every_field_stands_in_the_map_of_the_data(plan: Plan) -> None:
+    schema = DOCS / "events" / f"{plan.record.TYPE.removeprefix('sealdesk.')}.schema.json"
+    assert json.loads(schema.read_text())["properties"].keys() >= plan.record.model_fields.keys() - {"unknown_fields"}
+    mapped = {row["name"]: row for row in MAP if row["type"] == plan.record.TYPE}
+    assert mapped.keys() == plan.record.model_fields.keys()
+    for name in plan.personal:
+        row = mapped[name]
+        assert all(row[told] for told in ("category", "whose", "purpose", "legal_basis", "retention", "key"))
+        assert row["gone_when"] or plan.record.THING == "tenant", "there is a way for it to go"
 
 
 def needs(plan: Plan) -> list[Plan]:
