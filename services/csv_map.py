@@ -39,7 +39,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, Validatio
 from domain.catalogue import CATALOGUE, INTERNAL, Plan
 from domain.errors import SettingsWrong
 from domain.fact import UNKNOWN
-from domain.vocabularies import DECLARED, OTHER, WORD_CHARACTERS
+from domain.vocabularies import DECLARED, OTHER, WORD_CHARACTERS, declarable_name
 
 #: Vocabulary -> the words that a tenant declares.
 Vocabularies = dict[str, list[Annotated[str, Field(min_length=1, max_length=WORD_CHARACTERS)]]]
@@ -227,8 +227,11 @@ def _problems(found: CsvMap) -> Iterable[str]:
 
 def _vocabulary_problems(words: Vocabularies) -> Iterable[str]:
     for name in words:
-        if name not in DECLARED:
-            yield f"vocabularies.{name}: a tenant declares words for {', '.join(sorted(DECLARED))} only."
+        try:
+            declarable_name(name)
+        except ValueError:
+            vocabularies = ", ".join(sorted(DECLARED))
+            yield f"vocabularies.{name}: a tenant declares words for {vocabularies}, or for a custom field by its name."
         if OTHER in words[name]:
             yield f'vocabularies.{name}: "{OTHER}" already stands for every word not declared. Leave it out.'
 

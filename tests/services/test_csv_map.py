@@ -203,7 +203,7 @@ def test_no_cell_of_a_refused_row_is_ever_repeated(tmp_path: Path, cells: dict[s
         ('{ column = "Mail" }', '{ column = "Mail", constant = 1 }', "say one of"),
         ('{ column = "Mail" }', '{ a = { column = "Mail" } }', "no table"),
         ('subject = "ticket {No}-{Part}"\n', "", "what the fact is about"),
-        ("[id]", "[vocabularies]\ncolour = ['red']\n[id]", "vocabularies.colour"),
+        ("[id]", "[vocabularies]\ndirection = ['red']\n[id]", "vocabularies.direction"),
         ("[id]", "[vocabularies]\ntype = ['other']\n[id]", "vocabularies.type"),
         ("[id]", "[dialect]\nencoding = 'klingon'\n[id]", "dialect.encoding"),
         ("[id]", "[dialect]\ndelimiter = ';;'\n[id]", "dialect.delimiter"),
