@@ -81,8 +81,13 @@ class Path:
         return Key(wrapped)
 
     def _owner(self, owner: UUID, tenant: UUID) -> Found:
-        if owner not in self._keys:
-            self._keys[owner] = self._find_owner(owner, tenant)
+        # From the top down, and not by recursion: people can be merged a thousand times in a row.
+        chain = [owner]
+        while chain[-1] not in self._keys and chain[-1] in self._subjects and len(chain) <= len(self._subjects):
+            chain.append(self._subjects[chain[-1]]["parent"])
+        for below in reversed(chain):
+            if below not in self._keys:
+                self._keys[below] = self._find_owner(below, tenant)
         return self._keys[owner]
 
     def _find_owner(self, owner: UUID, tenant: UUID) -> Found:

@@ -167,11 +167,9 @@ class Tree:
                 buckets[row["parent"]] = Key(unwrap(self.epoch(row["epoch"]), row["bucket_wrapped"], ends=bound))
             return buckets[row["parent"]]
 
-        def person(subject_id: UUID) -> Person:
-            if subject_id in people:
-                return people[subject_id]
+        def person(subject_id: UUID) -> None:
             row = rows[subject_id]
-            above = person(row["parent"]) if row["parent"] in rows else None
+            above = people.get(row["parent"])
             parent_key: Key | None = None
             if above is not None:
                 parent_key = above.key
@@ -199,10 +197,16 @@ class Tree:
                 living,
                 key,
             )
-            return people[subject_id]
 
-        for subject_id in rows:
-            person(subject_id)
+        for found in rows:
+            # From the top down, and not by recursion: people can be merged a thousand times in a row.
+            chain: list[UUID] = []
+            up: UUID = found
+            while up in rows and up not in people and len(chain) <= len(rows):
+                chain.append(up)
+                up = rows[up]["parent"]
+            for below in reversed(chain):
+                person(below)
         return people
 
     def issue_subjects(self, tenant: TenantId, new: Sequence[tuple[SubjectId, ThingId, bool, bool]]) -> list[Owner]:

@@ -6,8 +6,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from domain.contacts import PersonFields
-from domain.fact import Effect, Line, Record, Text, UpstreamId
+from domain.contacts import PersonFields, WholeProfile
+from domain.fact import Line, Record, Text, UpstreamId
 from domain.personal import Category, Clear, Kind, Names, Personal
 
 
@@ -37,12 +37,11 @@ class AgentUpdated(AgentFields):
     OPENS: ClassVar[bool] = True
 
 
-class AgentRectified(AgentFields):
+class AgentRectified(WholeProfile):
     """Something in an agent's profile was wrong and is right now. What it said before can never be read again."""
 
     TYPE: ClassVar[str] = "sealdesk.agent.rectified.v1"
     THING: ClassVar[str] = "agent"
-    EFFECT: ClassVar[Effect | None] = Effect.REWRITES
 
 
 class AgentDeleted(Record):

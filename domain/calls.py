@@ -43,6 +43,7 @@ class CallRecordingAdded(AttachmentFields):
     THING: ClassVar[str] = "call"
     BLOB: ClassVar[bool] = True
 
+    id: Annotated[UpstreamId, Names("part", Kind.RECORDING)] = Field(repr=False)
     call_id: Annotated[UpstreamId | None, Names("self", Kind.CALL)] = Field(default=None, repr=False)
     duration_seconds: Annotated[int | None, Field(ge=0, lt=2**31), Clear("number")] = None
 

@@ -199,12 +199,12 @@ def _calls_for_key_work(plan: Plan) -> bool:
         record.THING in PEOPLE
         or record.EFFECT is not None
         or record.TEAM
-        or "responder" in plan.roles
+        or not plan.roles.keys().isdisjoint({"responder", "part"})
         or record is tickets.TicketMergedAway
     )
 
 
-#: Types whose facts `services.keeping` follows: they claim addresses, make agents, move, merge, write anew or end.
+#: Types whose facts `services.keeping` follows: they claim addresses, tell parts and agents, move, merge, rewrite, end.
 KEPT = frozenset(name for name, plan in CATALOGUE.items() if _calls_for_key_work(plan))
 
 #: Types that only sealdesk itself appends; a publisher that sends one is refused.

@@ -72,14 +72,23 @@ class ContactUpdated(ContactFields):
     id: Annotated[UpstreamId | None, Names("self", Kind.PERSON)] = Field(default=None, repr=False)
 
 
-class ContactRectified(ContactFields):
+class WholeProfile(ContactFields):
+    """Everything that a profile may hold, of a contact or an agent or both: a rectification takes all of it along."""
+
+    EFFECT: ClassVar[Effect | None] = Effect.REWRITES
+
+    id: Annotated[UpstreamId | None, Names("self", Kind.PERSON)] = Field(default=None, repr=False)
+    signature: Annotated[Text | None, Personal(Category.CONTENT, spans=True)] = Field(default=None, repr=False)
+    occasional: Annotated[bool | None, Clear("flag")] = None
+    available: Annotated[bool | None, Clear("flag")] = None
+    ticket_scope: Annotated[int | None, Field(ge=1, le=3), Clear("number")] = None
+
+
+class ContactRectified(WholeProfile):
     """Something in the profile was wrong and is right now. What it said before can never be read again."""
 
     TYPE: ClassVar[str] = "sealdesk.contact.rectified.v1"
     THING: ClassVar[str] = "contact"
-    EFFECT: ClassVar[Effect | None] = Effect.REWRITES
-
-    id: Annotated[UpstreamId | None, Names("self", Kind.PERSON)] = Field(default=None, repr=False)
 
 
 class ContactMerged(Record):

@@ -64,6 +64,7 @@ class Kind(StrEnum):
     TIME_ENTRY = "time_entry"
     CHAT_MESSAGE = "chat_message"
     ATTACHMENT = "attachment"
+    RECORDING = "recording"
 
     @property
     def is_thing(self) -> bool:
@@ -74,6 +75,11 @@ class Kind(StrEnum):
     def is_part(self) -> bool:
         """Tell whether this is a reference of a part of a thing."""
         return self in _PARTS
+
+    @property
+    def is_file(self) -> bool:
+        """Tell whether this is a reference of a file. Recordings have numbers of the telephone system."""
+        return self in (Kind.ATTACHMENT, Kind.RECORDING)
 
     @property
     def is_upstream_id(self) -> bool:
@@ -106,6 +112,7 @@ _PARTS = frozenset(
         Kind.TIME_ENTRY,
         Kind.CHAT_MESSAGE,
         Kind.ATTACHMENT,
+        Kind.RECORDING,
     }
 )
 

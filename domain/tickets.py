@@ -129,6 +129,8 @@ class TicketEntryEdited(EntryFields):
     TYPE: ClassVar[str] = "sealdesk.ticket.entry_edited.v1"
     EFFECT: ClassVar[Effect | None] = Effect.REWRITES
 
+    id: Annotated[UpstreamId, Names("part", Kind.CONVERSATION)] = Field(repr=False)
+
 
 class TicketEntryDeleted(Record):
     """An entry was deleted, with what hangs in it. It can never be read again."""

@@ -98,7 +98,9 @@ def declarable(text: str) -> str:
     Raises:
         ValueError: it is empty or too long, or looks like an address or a number.
     """
-    if not 0 < len(text) <= WORD_CHARACTERS or text != text.strip() or "@" in text or _NUMBER.search(text):
+    if not 0 < len(text) <= WORD_CHARACTERS or text != text.strip() or "@" in text or not text.isprintable():
+        raise ValueError("this is no word of a vocabulary")
+    if _NUMBER.search(text):
         raise ValueError("this is no word of a vocabulary")
     return text
 

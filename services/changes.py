@@ -115,6 +115,8 @@ class Changes:
     words: set[tuple[str, str]] = field(default_factory=set)
     #: Streams on which something was written anew or ended, and the references of parts that ended.
     settled: set[UUID] = field(default_factory=set)
+    #: References of known parts that records of the batch change, or hang something in.
+    leaned: set[bytes] = field(default_factory=set)
     ended: set[bytes] = field(default_factory=set)
     facts: list[PlannedFact] = field(default_factory=list)
 
@@ -139,6 +141,7 @@ class Changes:
         self.words |= other.words
         self.settled |= other.settled
         self.ended |= other.ended
+        self.leaned |= other.leaned
         self.facts.extend(other.facts)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from domain.catalogue import Plan
 from domain.fact import UNKNOWN
 from domain.personal import OWN_ROLES
 from domain.vocabularies import CLOSED, DECLARED, OTHER, word
@@ -52,6 +53,30 @@ def sorted_fields(draft: Draft, vocabulary: Vocabulary) -> tuple[dict[str, Any],
         if names.role in OWN_ROLES and name in given:
             personal[name] = getattr(data, name)
     return clear, personal
+
+
+def laid_over(name: str, before: Any, given: Mapping[str, Any]) -> Any:
+    """Give a field as it reads once a record is laid over what stood before: what is given replaces.
+
+    Of a tenant's own fields each stands for itself: those that are not given stay.
+    """
+    if name not in given:
+        return before
+    if name in _OPEN and isinstance(before, Mapping) and isinstance(given[name], Mapping):
+        return {**before, **given[name]}
+    return given[name]
+
+
+def told_after(
+    plan: Plan, before: Mapping[str, Any], clear: Mapping[str, Any], given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Give the personal fields of a thing after one more fact of it, of the type of this plan.
+
+    A word that is clear now takes the place of an original that no vocabulary had.
+    """
+    stored_as = {name: mark.stored_as for name, mark in plan.words}
+    kept = {name: value for name, value in before.items() if stored_as.get(name) not in clear or name in given}
+    return kept | {name: laid_over(name, kept.get(name), given) for name in given}
 
 
 def _declared(fields: Mapping[str, Any], vocabulary: Vocabulary) -> tuple[dict[str, str], dict[str, Any]]:

@@ -20,6 +20,7 @@ from domain.errors import RecordFenced
 from domain.ids import SubjectId, ThingId
 from domain.personal import Kind, Reference
 from services.changes import Changes, Mentioned, Somebody, Something, Version, View
+from services.fields import told_after
 from services.records import Draft
 
 #: How far ahead of our clock a publisher's may be before a shredded address could come back too early.
@@ -90,8 +91,11 @@ class Identity:
                 plan = CATALOGUE[fact.type]
                 if plan.tells and not plan.record.APART:
                     found = True
-                    personal.update(fact.personal)
+                    personal = told_after(plan, personal, fact.clear, fact.personal)
                     owners.update(dict.fromkeys(fact.owners))
+            if found and fact.stream == thing and "requester" in fact.clear:
+                # What moved in between belongs to whoever it moved to, too.
+                owners.update(dict.fromkeys(fact.owners))
         return Version(personal, tuple(owners)) if found else None
 
     def is_agent(self, person: Somebody) -> bool:

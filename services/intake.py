@@ -28,11 +28,13 @@ from psycopg.rows import DictRow
 
 from crypto import tree as trees
 from crypto.keystore import Disturbed, KeyStore, rows_of
+from crypto.register import SQL as REGISTER
 from crypto.register import Known, Register
 from crypto.roots import Roots
-from crypto.sealing import Place, seal
+from crypto.sealing import Place, header_of, seal
 from crypto.tree import BUCKET_CHILDREN, LeafOrder, Owner, Person, Tree
 from crypto.wrapping import Key, context
+from domain.catalogue import CATALOGUE, PEOPLE
 from domain.errors import (
     KeysUnavailable,
     NobodyCanAct,
@@ -47,6 +49,7 @@ from domain.ids import HOUSE, EventId, KeyId, SubjectId, TenantId, ThingId
 from domain.personal import OWN_ROLES, Reference
 from services import keeping
 from services.changes import Changes, PlannedFact, Somebody, Something, Version, View
+from services.fields import told_after
 from services.log import STATEMENTS, Facts, Position, SealedFact
 from services.opening_facts import opened_facts
 from services.opening_records import QUARANTINE_TYPE, opened_records
@@ -231,9 +234,7 @@ class Intake:
             self._tenants.forget()
         tally = self._tally(judged, {digest for digest, _ in appended})
         self._put_aside.update(record.id for record in quarantined if isinstance(record.refusal, RecordWaits))
-        appeared = [
-            (batch.tenant.id, index) for batch in batches for index in (*batch.changes.entries, *batch.changes.appeared)
-        ]
+        appeared = [(batch.tenant.id, index) for batch in batches for index in _appeared(batch.changes)]
         return tally, appeared
 
     def _tally(self, judged: Sequence[Judged], stored: set[bytes]) -> Tally:
@@ -320,8 +321,12 @@ class Intake:
         """Name the things and people of which records of the batch write something anew."""
         drafts = [draft for one in pending for draft in one.parcel.drafts]
         found: list[UUID] = []
-        for draft in drafts:
-            if draft.plan.record.EFFECT is Effect.REWRITES:
+        rewriting = [draft for draft in drafts if draft.plan.record.EFFECT is Effect.REWRITES]
+        if any(draft.plan.record.THING in PEOPLE for draft in rewriting):
+            # Another record of the batch may find that two of its people are one: whose profile it is, turns out later.
+            found.extend(entry.inside for entry in known.values() if entry.inside is not None)
+        for draft in rewriting:
+            if draft.plan.record.THING not in PEOPLE:
                 which = [Reference(mark.kind, value) for _, mark, value in mentions_of(draft) if mark.role in OWN_ROLES]
                 for reference in (*which, *([draft.subject] if draft.subject is not None else ())):
                     entry = known.get(indexed.get(reference, b""))
@@ -374,13 +379,20 @@ class Intake:
         newest: dict[UUID, int] = dict.fromkeys(streams, 0)
         newest.update({fact.stream: fact.position for fact in facts})
         told = [fact for fact in facts if keeping.is_version(fact)]
+        # As the leaves say it: what moved has gained owners that its fact does not name.
+        whose = {
+            row["key_id"]: (row["owner"], *(row["co_owners"] or ()))
+            for stream in dict.fromkeys(streams)
+            for row in rows_of(tree.cursor, trees.SQL.leaves_of_thing.sql, thing_id=stream)
+        }
         personal: dict[tuple[UUID, UUID | None], dict[str, Any]] = {}
         owners: dict[tuple[UUID, UUID | None], dict[UUID, None]] = {}
         for fact, fields in opened_facts(tree, tenant, told):
             part = fact.clear.get("part")
             place = (fact.stream, None if part is None else UUID(part))
-            personal.setdefault(place, {}).update(fields)
-            owners.setdefault(place, {}).update(dict.fromkeys(fact.owners))
+            personal[place] = told_after(CATALOGUE[fact.type], personal.get(place, {}), fact.clear, fields)
+            assert fact.seal is not None
+            owners.setdefault(place, {}).update(dict.fromkeys(whose[header_of(fact.seal).key_id]))
         subjects = tree.people({owner for found in owners.values() for owner in found})
         return {
             place: Version(fields, tuple(SubjectId(owner) for owner in owners[place] if owner in subjects))
@@ -489,6 +501,7 @@ class Intake:
         taken = rows_of(cursor, trees.SQL.take_subjects.sql, subject_ids=sorted(changed))
         people = [*taken, *rows_of(cursor, trees.SQL.hold_subjects.sql, subject_ids=sorted(named - changed))]
         touched = {fact.stream for fact in changes.facts}
+        touched |= {thing.parent for thing in changes.things.values() if thing.parent is not None}
         alone = changes.moved.keys() | _opened_by(batch) | (changes.settled & things_known)
         things = [
             *rows_of(cursor, trees.SQL.take_things.sql, thing_ids=sorted(alone)),
@@ -504,6 +517,9 @@ class Intake:
                     gained = row["upstream"] and not person.upstream and person.id not in changes.upstream
                     if row["merged"] or (gained and person.id in changes.merged):
                         raise Disturbed("somebody was merged, or became known upstream, meanwhile")
+        leaned = sorted(changes.leaned)
+        if len(rows_of(cursor, REGISTER.still_known.sql, tenant=batch.tenant.id, indexes=leaned)) < len(leaned):
+            raise Disturbed("a part that something hangs in ended meanwhile")
         known = batch.view.newest if batch.view is not None else {}
         if known != self._facts.newest(sorted(known)):
             raise Disturbed("something that is written anew changed meanwhile")
@@ -632,8 +648,22 @@ class Intake:
         for tenant, indexes in _grouped(wanted).items():
             with self._keys.transaction() as cursor:
                 known = Register(Tree(cursor, self._roots), tenant).look_up(indexes)
-            found.extend((tenant, index) for index, entry in known.items() if entry.inside is not None)
+            inside = {index: entry.inside for index, entry in known.items() if entry.inside is not None}
+            with self._keys.transaction() as cursor:
+                rows = rows_of(cursor, trees.SQL.things_by_id.sql, thing_ids=list(inside.values()))
+            # A thing that was only named as the parent of another is nothing to take up records for.
+            begun = self._facts.without_facts([row["thing_id"] for row in rows])
+            found.extend((tenant, index) for index, id_ in inside.items() if id_ not in begun)
         return found
+
+
+def _appeared(changes: Changes) -> Iterator[bytes]:
+    """Name the references for which records may have waited."""
+    for index, inside in changes.entries.items():
+        thing = changes.things.get(inside)
+        if thing is None or thing.opened:
+            yield index
+    yield from changes.appeared
 
 
 def _opened_by(batch: TenantBatch) -> set[UUID]:

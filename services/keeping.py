@@ -151,6 +151,8 @@ def settle(tree: Tree, facts: Facts, tenant: TenantId, stream: ThingId) -> None:
     for fact in told:
         plan = CATALOGUE.get(fact.type)
         effect = None if plan is None else plan.record.EFFECT
+        if plan is not None and "part" in plan.roles and "part" not in fact.clear:
+            continue
         if effect is Effect.ENDS and "part" not in fact.clear:
             _end_thing(tree, tenant, stream, fact)
             return
@@ -192,12 +194,8 @@ def _end_thing(tree: Tree, tenant: TenantId, thing: ThingId, fact: FactAtRest) -
 def _fence_part(tree: Tree, tenant: TenantId, fact: FactAtRest) -> None:
     """Turn the reference of a part that ended into a fence. The fact that ended it still says which."""
     register = Register(tree, tenant)
-    for _, personal in opened_facts(tree, tenant, [fact]):
-        for name, mark in CATALOGUE[fact.type].names:
-            if mark.role == "part" and personal.get(name) is not None:
-                register.fence_part(
-                    fact.stream, register.index(Reference(mark.kind, str(personal[name]))), fact.recorded_at
-                )
+    for index in _part_indexes(register, tree, fact):
+        register.fence_part(fact.stream, index, fact.recorded_at)
 
 
 @retry(retry=retry_if_exception_type(Disturbed), stop=stop_after_attempt(20), wait=wait_random(0, 0.1), reraise=True)
@@ -229,11 +227,29 @@ def _keep(tree: Tree, facts: Facts, fact: FactAtRest) -> None:
         move(tree, facts, fact.stream)
     if plan.record.EFFECT is not None:
         settle(tree, facts, fact.tenant, fact.stream)
+    elif "part" in fact.clear:
+        _tell_part(tree, fact)
     _mark_agents(tree, fact)
     if person := fact.clear.get("person"):
         if {"id", "primary_contact_id"} & set(fact.sealed_fields):
             tree.cursor.execute(SQL.mark_upstream.sql, {"subject_ids": [UUID(person)]})
         _claim(tree, fact, SubjectId(UUID(person)))
+
+
+def _tell_part(tree: Tree, fact: FactAtRest) -> None:
+    """Note that the log tells a part, so that it can be edited and does not come a second time."""
+    register = Register(tree, fact.tenant)
+    register.told(_part_indexes(register, tree, fact))
+
+
+def _part_indexes(register: Register, tree: Tree, fact: FactAtRest) -> list[bytes]:
+    """Compute the blind index of the part that a fact makes or ends, as long as its seal opens."""
+    return [
+        register.index(Reference(mark.kind, str(personal[name])))
+        for _, personal in opened_facts(tree, fact.tenant, [fact])
+        for name, mark in CATALOGUE[fact.type].names
+        if mark.role == "part" and personal.get(name) is not None
+    ]
 
 
 def _mark_agents(tree: Tree, fact: FactAtRest) -> None:

@@ -91,9 +91,12 @@ def parcel_of_events(raw: bytes, events: Sequence[Mapping[str, Any]], tenant: st
     has to wait can be taken up without the file.
     """
     try:
-        return Parcel(orjson.dumps(list(events)), tenant, tuple(draft_of(event, tenant) for event in events))
+        drafts = tuple(draft_of(event, tenant) for event in events)
+        return Parcel(orjson.dumps(list(events)), tenant, drafts)
     except RecordInvalid as error:
         return Parcel(raw, tenant, (), error)
+    except (TypeError, RecursionError):
+        return Parcel(raw, tenant, (), RecordInvalid("too_deep", "data"))
 
 
 def event_of(raw: bytes) -> dict[str, Any]:
@@ -136,7 +139,7 @@ def draft_of(event: Mapping[str, Any], default_tenant: str | None = None) -> Dra
             orjson.dumps(record.model_dump(include=set(plan.nested)))
     except ValidationError as error:
         raise _translated(error, plan) from None
-    except TypeError:
+    except (TypeError, RecursionError):
         raise RecordInvalid("too_deep", "data") from None
     return Draft(
         tenant,

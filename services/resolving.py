@@ -28,7 +28,7 @@ from domain.ids import EventId, SubjectId, ThingId
 from domain.personal import Kind, Names, Reference, Role
 from domain.tickets import TicketMerged, TicketMergedAway, TicketRated
 from services.changes import Changes, Mentioned, PlannedFact, Somebody, Something, View
-from services.fields import sorted_fields
+from services.fields import laid_over, sorted_fields
 from services.identity import Identity
 from services.records import Draft
 
@@ -77,7 +77,13 @@ class Desk:
         if draft.plan.record.WHOSE is None:
             return []
         own = _Take(self._identity(), draft, b"").mentions.get("self", [])
-        return [mention.index for mention in own if mention.index not in self._view.known]
+        return [mention.index for mention in own if not self._is_opened(mention.index)]
+
+    def _is_opened(self, index: bytes) -> bool:
+        """Tell whether a thing is known by more than having been named as the parent of another."""
+        known = self._view.known.get(index)
+        thing = None if known is None or known.inside is None else self._view.things.get(known.inside)
+        return thing is not None and thing.opened
 
     def refuse_fenced(self, drafts: Sequence[Draft]) -> None:
         """Check a parcel that is stored already: whoever it was about may have been shredded since.
@@ -315,6 +321,8 @@ class _Take:
             if not own:
                 raise RecordInvalid("no_reference", "subject")
             return self._open(own[0], thing)
+        if thing.kind != self._record.THING:
+            raise RecordInvalid("subject_differs", "subject")
         if self._record.OPENS and self._record.EFFECT is None:
             raise RecordInvalid("opened_already", "subject")
         owner = None if thing.owner is None else self._d.person(thing.owner)
@@ -448,6 +456,9 @@ class _Take:
             self._clear["within"] = self._known_part(within).hex
         mention = self._only("part")
         if mention is None:
+            if self._record.EFFECT is not None and "part" in self._draft.plan.roles:
+                # Without saying which part, it would be taken to mean all of the thing.
+                raise RecordInvalid("no_reference", "data.id")
             return
         if self._record.EFFECT is not None:
             part = self._known_part(mention)
@@ -467,6 +478,8 @@ class _Take:
         part = self._d.part(mention.index)
         if part is None:
             raise RecordWaits("unknown_part", f"data.{mention.path}", waits_for=mention.index)
+        if mention.index in self._d.view.known:
+            self._d.changes.leaned.add(mention.index)
         return part
 
     def _take_along(self, thing: ThingId) -> tuple[SubjectId, ...]:
@@ -481,8 +494,8 @@ class _Take:
             return ()
         stored_as = {name: mark.stored_as for name, mark in self._draft.plan.words}
         for name in self._draft.plan.sealable:
-            if name in version.personal and name not in self._personal and stored_as.get(name) not in self._clear:
-                self._personal[name] = version.personal[name]
+            if name in version.personal and stored_as.get(name) not in self._clear:
+                self._personal[name] = laid_over(name, version.personal[name], self._personal)
         return tuple(dict.fromkeys(self._d.person(owner).id for owner in version.owners))
 
     # -- people -------------------------------------------------------------------------------------------------

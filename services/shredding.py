@@ -233,21 +233,23 @@ class Shredding:
         if wanted:
             self._check_count(wanted[0], facts, order, self._words(order, uuid4()))
         outcomes: dict[UUID, dict[str, Any] | ShredRefused] = {}
-        for start in range(0, len(wanted), TOGETHER):
+        # Whoever is named twice, or was merged into another of them, goes once.
+        now = {found.id: self._again(found).id for found in wanted}
+        targets = list(dict.fromkeys(now.values()))
+        for start in range(0, len(targets), TOGETHER):
             begun: dict[UUID, _Begun] = {}
             with self._keys.tasks() as take:
-                for target in wanted[start : start + TOGETHER]:
+                for target in targets[start : start + TOGETHER]:
                     shred = uuid4()
                     try:
-                        begun[target.id] = self._begin(
-                            self._again(target), order, shred, self._words(order, shred), take
-                        )
+                        found = self._inside(target)
+                        begun[target] = self._begin(found, order, shred, self._words(order, shred), take)
                     except ShredRefused as refused:
-                        outcomes[target.id] = refused
+                        outcomes[target] = refused
                 outcomes.update(zip(begun, self._finish(list(begun.values()), order.living), strict=True))
             if progress is not None:
                 progress(len(outcomes))
-        return [outcomes[found.id] for found in wanted]
+        return [outcomes[now[found.id]] for found in wanted]
 
     def _words(self, order: Order, shred: UUID) -> str:
         """Seal who asks, by which request, and the note."""
@@ -305,8 +307,11 @@ class Shredding:
 
     def _again(self, found: Found) -> Found:
         """Look the target up once more: whoever was merged into it meanwhile goes along."""
+        return self._inside(found.id)
+
+    def _inside(self, id_: UUID) -> Found:
         with self._keys.transaction() as cursor:
-            return finding.inside(Tree(cursor, self._roots), found.id)
+            return finding.inside(Tree(cursor, self._roots), id_)
 
     def _check_count(self, found: Found, facts: int, order: Order, words: str) -> None:
         """Let the brake stop what is larger than usual, or other than the asker expects."""

@@ -2,6 +2,9 @@
 SELECT blind_index, page, sealed, told FROM register
 WHERE tenant = %(tenant)s AND blind_index = ANY(%(indexes)b::bytea[]);
 
+-- name: still_known
+SELECT blind_index FROM register WHERE tenant = %(tenant)s AND blind_index = ANY(%(indexes)b::bytea[]);
+
 -- name: look_up_fences
 SELECT tag, day FROM fences WHERE tenant = %(tenant)s AND tag = ANY(%(tags)b::bytea[]);
 

@@ -32,7 +32,7 @@ from crypto.tree import Tree
 from crypto.wrapping import Key
 from domain.errors import KeyLost, RecordFenced, ReferenceUnknown, SealdeskError, SettingsWrong
 from domain.ids import KeyId, TenantId, ThingId
-from domain.personal import Kind, Reference
+from domain.personal import Reference
 from services.blobs.stores import BlobStore
 from services.log import STATEMENTS, Facts
 from services.reading import ANSWER_SECONDS, Reveal
@@ -221,7 +221,7 @@ class Attaching:
     # -- looking --------------------------------------------------------------------------------------------------
 
     def _find(self, tenant: TenantId, reference: Reference) -> File:
-        if reference.kind is Kind.ATTACHMENT:
+        if reference.kind.is_file:
             with self._keys.transaction() as cursor:
                 register = Register(Tree(cursor, self._roots), tenant)
                 index = register.index(reference)

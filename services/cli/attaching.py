@@ -144,9 +144,11 @@ def sweep(
 
 def _reference(text: str) -> Reference:
     kind, _, value = text.strip().partition(" ")
-    if kind != Kind.ATTACHMENT.value or not value.strip():
-        raise SettingsWrong('Say which file: "attachment ID", with the id that the helpdesk gave out.')
-    return Reference(Kind.ATTACHMENT, value)
+    if kind not in {file.value for file in Kind if file.is_file} or not value.strip():
+        raise SettingsWrong(
+            'Say which file: "attachment ID" or "recording ID", with the id that the helpdesk gave out.'
+        )
+    return Reference(Kind(kind), value)
 
 
 @contextmanager

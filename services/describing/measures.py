@@ -60,7 +60,7 @@ MEASURES: tuple[Measure, ...] = (
     Measure(
         "integrity",
         "A record is stored once, however often it arrives.",
-        "tests/services/test_promises.py::test_the_same_history_once_more_stores_nothing",
+        "tests/services/test_promises.py::test_the_same_once_more_stores_nothing_and_the_key_work_done_again_changes_nothing",
     ),
     Measure(
         "availability",
@@ -75,7 +75,7 @@ MEASURES: tuple[Measure, ...] = (
     Measure(
         "erasure",
         "A person is forgotten by the destruction of one key, wherever copies of the seals are.",
-        "tests/services/test_promises.py::test_what_is_shredded_opens_nowhere_and_everything_else_opens",
+        "tests/services/test_promises.py::test_what_is_gone_opens_nowhere_and_everything_else_opens",
     ),
     Measure(
         "erasure",

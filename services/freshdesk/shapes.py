@@ -145,7 +145,7 @@ SHAPES: Mapping[str, Shape] = MappingProxyType(
         "contacts_in_short": Shape(Kind.PERSON, "contact.created"),
         "companies_in_short": Shape(Kind.COMPANY, "company.created"),
         "avatars": Shape(Kind.ATTACHMENT, "contact.avatar_added", adapt=fields.avatar),
-        "recordings": Shape(Kind.ATTACHMENT, "call.recording_added"),
+        "recordings": Shape(Kind.RECORDING, "call.recording_added"),
         **{
             f"{thing}_attachments": Shape(Kind.ATTACHMENT, f"{thing}.attachment_added")
             for thing in ("ticket", "article", "topic", "comment")
