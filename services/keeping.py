@@ -194,7 +194,7 @@ def _end_thing(tree: Tree, tenant: TenantId, thing: ThingId, fact: FactAtRest) -
 def _fence_part(tree: Tree, tenant: TenantId, fact: FactAtRest) -> None:
     """Turn the reference of a part that ended into a fence. The fact that ended it still says which."""
     register = Register(tree, tenant)
-    for index in _part_indexes(register, tree, fact):
+    for index in _part_indexes(register, tree, [fact]):
         register.fence_part(fact.stream, index, fact.recorded_at)
 
 
@@ -207,6 +207,8 @@ def catch_up(keys: KeyStore, roots: Roots, facts: Facts) -> None:
             after = rows_of(cursor, SQL.kept_position.sql)[0]["position"]
             page = facts.page_for_keeping(after, PAGE)
             tree = Tree(cursor, roots)
+            # First: an edit may be of a part that the register does not know to be told.
+            _tell_parts(tree, page)
             for fact in page:
                 _keep(tree, facts, fact)
             full = len(page) == PAGE
@@ -227,8 +229,6 @@ def _keep(tree: Tree, facts: Facts, fact: FactAtRest) -> None:
         move(tree, facts, fact.stream)
     if plan.record.EFFECT is not None:
         settle(tree, facts, fact.tenant, fact.stream)
-    elif "part" in fact.clear:
-        _tell_part(tree, fact)
     _mark_agents(tree, fact)
     if person := fact.clear.get("person"):
         if {"id", "primary_contact_id"} & set(fact.sealed_fields):
@@ -236,17 +236,19 @@ def _keep(tree: Tree, facts: Facts, fact: FactAtRest) -> None:
         _claim(tree, fact, SubjectId(UUID(person)))
 
 
-def _tell_part(tree: Tree, fact: FactAtRest) -> None:
-    """Note that the log tells a part, so that it can be edited and does not come a second time."""
-    register = Register(tree, fact.tenant)
-    register.told(_part_indexes(register, tree, fact))
+def _tell_parts(tree: Tree, page: Sequence[FactAtRest]) -> None:
+    """Note which parts the log tells, so that they can be edited and do not come a second time."""
+    makers = [fact for fact in page if "part" in fact.clear and CATALOGUE[fact.type].record.EFFECT is None]
+    for tenant in dict.fromkeys(fact.tenant for fact in makers):
+        register = Register(tree, tenant)
+        register.told(_part_indexes(register, tree, [fact for fact in makers if fact.tenant == tenant]))
 
 
-def _part_indexes(register: Register, tree: Tree, fact: FactAtRest) -> list[bytes]:
-    """Compute the blind index of the part that a fact makes or ends, as long as its seal opens."""
+def _part_indexes(register: Register, tree: Tree, facts: Sequence[FactAtRest]) -> list[bytes]:
+    """Compute the blind indexes of the parts that facts of one tenant make or end, as long as their seals open."""
     return [
         register.index(Reference(mark.kind, str(personal[name])))
-        for _, personal in opened_facts(tree, fact.tenant, [fact])
+        for fact, personal in opened_facts(tree, facts[0].tenant, facts)
         for name, mark in CATALOGUE[fact.type].names
         if mark.role == "part" and personal.get(name) is not None
     ]
