@@ -195,7 +195,8 @@ class Planted:
         assert (tally.read, tally.stored) == (len(chosen), len(chosen))
         for plan, data in chosen:
             if plan.record.BLOB:
-                file = Reference(Kind.ATTACHMENT, str(data["id"]))
+                kind = next(mark.kind for _, mark in plan.names if mark.kind.is_file)
+                file = Reference(kind, str(data["id"]))
                 self.house.attaching.put(self.tenant.id, file, [f"{self.secret()} {self.email}\n".encode() * 9])
                 self.files.append(file)
         self.house.projecting.catch_up()

@@ -210,7 +210,7 @@ def test_a_page_for_keeping_holds_only_what_may_call_for_key_work(facts: Facts) 
     types = ["contact.merged", "ticket.replied", "ticket.updated", "ticket.opened", "ticket.deleted", "contact.created"]
     facts.append([fact(type=f"sealdesk.{type_}.v1") for type_ in types])
     found = [stored.type for stored in facts.page_for_keeping(0, 10)]
-    assert found == [f"sealdesk.{type_}.v1" for type_ in types if type_ not in ("ticket.replied", "ticket.deleted")]
+    assert found == [f"sealdesk.{type_}.v1" for type_ in types if type_ != "ticket.deleted"]
     assert len(facts.page_for_keeping(0, 2)) == 2
 
 
