@@ -12,14 +12,12 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
 import orjson
-import psycopg
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from eventsourcing.application import Application
 from eventsourcing.persistence import Cipher, InfrastructureFactory, Transcoder
@@ -72,18 +70,6 @@ class OrjsonTranscoder(Transcoder):
         return orjson.loads(data)
 
 
-class Unpipelined(psycopg.Connection[Any]):
-    """A connection whose pipeline is none."""
-
-    @contextmanager
-    def pipeline(self) -> Iterator[Any]:
-        """Send each statement and wait for it."""
-        yield self
-
-    def sync(self) -> None:
-        """Do nothing: whatever was sent is answered."""
-
-
 class Library(Application[UUID]):
     """An application of the library with its stock mapper and recorder."""
 
@@ -91,7 +77,6 @@ class Library(Application[UUID]):
 
     def __init__(self, dsn: str) -> None:
         self._datastore = LogDatastore(dsn)
-        self._datastore.pool.connection_class = Unpipelined
         self._streams: dict[object, UUID] = {}
         self._versions: Counter[UUID] = Counter()
         topic = f"{OneKeyCipher.__module__}:{OneKeyCipher.__qualname__}"

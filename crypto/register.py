@@ -147,6 +147,7 @@ class Register:
                 "tenant": self._tenant,
                 "indexes": [index for index, _ in entries],
                 "pages": [page.id for page in places],
+                "parts": list(parts),
                 "told": [index not in untold for index, _ in entries],
                 "sealed": [
                     wrap(

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from domain.contacts import Addresses
 from domain.fact import LIST_ITEMS, Effect, Line, Record, Text, UpstreamId
 from domain.personal import Category, Kind, Names, Personal, Word
+from domain.tickets import Code
 
 People = Annotated[list[UpstreamId], Field(max_length=LIST_ITEMS)]
 
@@ -31,7 +32,7 @@ class DiscussionStarted(Record):
     ticket_id: Annotated[UpstreamId | None, Names("self", Kind.TICKET)] = Field(default=None, repr=False)
     id: Annotated[UpstreamId, Names("part", Kind.THREAD)] = Field(repr=False)
     created_by: Annotated[UpstreamId | None, Names("author", Kind.PERSON)] = Field(default=None, repr=False)
-    type: Annotated[Line | None, Word("discussion", "discussion")] = None
+    type: Annotated[Code | None, Word("discussion", "discussion")] = None
     title: Annotated[Line | None, Personal(Category.CONTENT)] = Field(default=None, repr=False)
     emails: Annotated[Addresses | None, Names("copied", Kind.EMAIL)] = Field(default=None, repr=False)
     agents: Annotated[People | None, Names("member", Kind.PERSON)] = Field(default=None, repr=False)

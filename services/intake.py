@@ -217,6 +217,7 @@ class Intake:
                 tree = Tree(cursor, self._roots)
                 for batch in batches:
                     self._hold(cursor, batch)
+                    self._hold_parts(tree, batch)
                     opening = _opened_by(batch)
                     if len(self._facts.without_facts(sorted(opening))) < len(opening):
                         raise Disturbed("somebody else opened the same thing meanwhile")
@@ -501,7 +502,13 @@ class Intake:
         taken = rows_of(cursor, trees.SQL.take_subjects.sql, subject_ids=sorted(changed))
         people = [*taken, *rows_of(cursor, trees.SQL.hold_subjects.sql, subject_ids=sorted(named - changed))]
         touched = {fact.stream for fact in changes.facts}
-        touched |= {thing.parent for thing in changes.things.values() if thing.parent is not None}
+        # Only parents that this batch gives: what hangs in something that was shredded may still change or end.
+        decided_on = batch.view.things if batch.view is not None else {}
+        touched |= {
+            thing.parent
+            for id_, thing in changes.things.items()
+            if thing.parent is not None and (id_ not in decided_on or decided_on[id_].parent != thing.parent)
+        }
         alone = changes.moved.keys() | _opened_by(batch) | (changes.settled & things_known)
         things = [
             *rows_of(cursor, trees.SQL.take_things.sql, thing_ids=sorted(alone)),
@@ -520,14 +527,29 @@ class Intake:
         leaned = sorted(changes.leaned)
         if len(rows_of(cursor, REGISTER.still_known.sql, tenant=batch.tenant.id, indexes=leaned)) < len(leaned):
             raise Disturbed("a part that something hangs in ended meanwhile")
-        known = batch.view.newest if batch.view is not None else {}
+        newest = batch.view.newest if batch.view is not None else {}
+        known = {stream: position for stream, position in newest.items() if stream in changes.settled}
         if known != self._facts.newest(sorted(known)):
             raise Disturbed("something that is written anew changed meanwhile")
-        decided_on = batch.view.things if batch.view is not None else {}
         for row in things:
             thing = decided_on.get(row["thing_id"])
             if thing is not None and thing.opened and (thing.owner or batch.tenant.id) != row["owner"]:
                 raise Disturbed("something moved meanwhile")
+
+    @staticmethod
+    def _hold_parts(tree: Tree, batch: TenantBatch) -> None:
+        """Hold the references of the parts that this batch makes.
+
+        Raises:
+            Disturbed: another writer has brought one of them meanwhile, under an id of its own.
+        """
+        if not (parts := batch.changes.parts):
+            return
+        indexes = sorted(parts)
+        rows_of(tree.cursor, REGISTER.take_entries.sql, tenant=batch.tenant.id, indexes=indexes)
+        known = Register(tree, batch.tenant.id).look_up(indexes)
+        if any(index not in known or known[index].part != part for index, part in parts.items()):
+            raise Disturbed("somebody else brought the same part meanwhile")
 
     # -- 5. append ----------------------------------------------------------------------------------------------
 

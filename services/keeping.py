@@ -7,7 +7,7 @@ These are facts first. Intake carries them out for its own batch, right after th
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID, uuid4
 
@@ -146,39 +146,40 @@ def settle(tree: Tree, facts: Facts, tenant: TenantId, stream: ThingId) -> None:
 
     A row whose key goes is marked with the position of the fact that called for it, below zero, and our MAC.
     """
-    told = facts.stream(stream)
-    leaves = {row["key_id"]: row for row in rows_of(tree.cursor, SQL.leaves_of_thing.sql, thing_id=stream)}
+    told = [fact for fact in facts.stream(stream) if fact.type in CATALOGUE]
     for fact in told:
-        plan = CATALOGUE.get(fact.type)
-        effect = None if plan is None else plan.record.EFFECT
-        if plan is not None and "part" in plan.roles and "part" not in fact.clear:
-            continue
-        if effect is Effect.ENDS and "part" not in fact.clear:
+        if CATALOGUE[fact.type].record.EFFECT is Effect.ENDS and "part" not in CATALOGUE[fact.type].roles:
             _end_thing(tree, tenant, stream, fact)
             return
-        if effect is None:
-            continue
-        for older in told:
-            if _gives_way(older, fact, effect):
-                for leaf in _leaves_of(older, leaves):
-                    if leaf["line"] is None and tree.destroy_leaf(leaf, -fact.position):
-                        leaf["line"] = -fact.position
-        if effect is Effect.ENDS:
+    leaves = {row["key_id"]: row for row in rows_of(tree.cursor, SQL.leaves_of_thing.sql, thing_id=stream)}
+    for older, position in _given_way(told):
+        for leaf in _leaves_of(older, leaves):
+            if leaf["line"] is None:
+                tree.destroy_leaf(leaf, -position)
+    for fact in told:
+        if CATALOGUE[fact.type].record.EFFECT is Effect.ENDS and "part" in fact.clear:
             _fence_part(tree, tenant, fact)
 
 
-def _gives_way(older: FactAtRest, fact: FactAtRest, effect: Effect) -> bool:
-    """Tell whether the keys of a fact go with a later one on its stream.
+def _given_way(told: Sequence[FactAtRest]) -> Iterator[tuple[FactAtRest, int]]:
+    """Name the facts of a stream whose keys go with a later one, each with the position of the first that calls for it.
 
     Of a thing or profile that is written anew, everything goes that says what it is or only refers to it; what stands
-    for itself (a consent, a part) stays.
+    for itself (a consent, a part) stays. With a part that ends goes what hangs in it. Each fact is looked at once.
     """
-    if older.position >= fact.position or older.type not in CATALOGUE:
-        return False
-    part = fact.clear.get("part")
-    if part is None:
-        return "part" not in older.clear and not CATALOGUE[older.type].record.APART
-    return part == older.clear.get("part") or (effect is Effect.ENDS and part == older.clear.get("within"))
+    by_part: dict[str | None, int] = {}
+    by_within: dict[str, int] = {}
+    for fact in reversed(told):
+        record, part = CATALOGUE[fact.type].record, fact.clear.get("part")
+        calls = [by_part[part]] if part in by_part and not (part is None and record.APART) else []
+        if fact.clear.get("within") in by_within:
+            calls.append(by_within[fact.clear["within"]])
+        if calls:
+            yield fact, min(calls)
+        if record.EFFECT is not None and ("part" not in CATALOGUE[fact.type].roles or part is not None):
+            by_part[part] = fact.position
+            if record.EFFECT is Effect.ENDS and part is not None:
+                by_within[part] = fact.position
 
 
 def _end_thing(tree: Tree, tenant: TenantId, thing: ThingId, fact: FactAtRest) -> None:
@@ -211,6 +212,11 @@ def catch_up(keys: KeyStore, roots: Roots, facts: Facts) -> None:
             _tell_parts(tree, page)
             for fact in page:
                 _keep(tree, facts, fact)
+            effects = [
+                fact for fact in page if fact.type in CATALOGUE and CATALOGUE[fact.type].record.EFFECT is not None
+            ]
+            for tenant, stream in dict.fromkeys((fact.tenant, fact.stream) for fact in effects):
+                settle(tree, facts, tenant, stream)
             full = len(page) == PAGE
             cursor.execute(SQL.advance_kept.sql, {"position": page[-1].position if full else head})
         if not full:
@@ -227,8 +233,6 @@ def _keep(tree: Tree, facts: Facts, fact: FactAtRest) -> None:
             merge(tree, facts, secondary, primary)
     elif fact.type in _MOVES and fact.clear.get("requester"):
         move(tree, facts, fact.stream)
-    if plan.record.EFFECT is not None:
-        settle(tree, facts, fact.tenant, fact.stream)
     _mark_agents(tree, fact)
     if person := fact.clear.get("person"):
         if {"id", "primary_contact_id"} & set(fact.sealed_fields):

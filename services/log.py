@@ -91,6 +91,21 @@ class FactMapper(Mapper[UUID]):
         return StoredFact(fact.stream, 0, fact.type, orjson.dumps(fact.clear), fact)
 
 
+class Unpipelined(psycopg.Connection[Any]):
+    """A connection whose pipeline is none.
+
+    psycopg's does not flush what did not fit into the socket: with a thousand statements both sides wait for ever.
+    """
+
+    @contextmanager
+    def pipeline(self) -> Iterator[Any]:
+        """Send each statement and wait for it."""
+        yield self
+
+    def sync(self) -> None:
+        """Do nothing: whatever was sent is answered."""
+
+
 class LogDatastore(PostgresDatastore):
     """The library's pool, on a whole DSN: its own factory drops `sslmode` and every other parameter."""
 
@@ -99,6 +114,7 @@ class LogDatastore(PostgresDatastore):
             "", "", "", "", "", pool_size=0, max_overflow=8, idle_in_transaction_session_timeout=IDLE_SECONDS
         )
         self.pool.conninfo = dsn
+        self.pool.connection_class = Unpipelined
         self.pool.kwargs = {"row_factory": dict_row}
 
     def __repr__(self) -> str:

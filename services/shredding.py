@@ -326,10 +326,15 @@ class Shredding:
         )
 
     def _approve(self, found: Found, order: Order, shred: UUID, words: str) -> None:
-        """Let a hold on the person, on anybody merged in, or on one of the person's things stop the shred."""
+        """Let a hold stop the shred: on the person, on anybody merged in, on one of the person's things.
+
+        Of a thing, a hold on the thing or on the person whose it is.
+        """
         ids: list[UUID] = [*found.group] or [found.id]
         taken = {*ids, *found.things}
-        if any(hold.originator_id in taken for hold in self._privacy.holds()):
+        if found.person is not None:
+            taken.update(self._inside(found.person).group)
+        if any(hold.target in taken for hold in self._privacy.holds()):
             self._refuse(found, order, "held", words)
             raise ShredRefused("held", _HELD)
         events = self._privacy.decide(

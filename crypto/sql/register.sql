@@ -20,7 +20,13 @@ INSERT INTO register (tenant, blind_index, page, sealed, told)
 SELECT %(tenant)s, given.blind_index, given.page, given.sealed, given.told
 FROM unnest(%(indexes)b::bytea[], %(pages)b::uuid[], %(sealed)b::bytea[], %(told)b::boolean[])
      AS given (blind_index, page, sealed, told)
-ON CONFLICT (tenant, blind_index) DO UPDATE SET page = excluded.page, sealed = excluded.sealed;
+ON CONFLICT (tenant, blind_index) DO UPDATE SET page = excluded.page, sealed = excluded.sealed
+-- A part that the log tells keeps the id that it has there.
+WHERE NOT (register.told AND register.blind_index = ANY(%(parts)b::bytea[]));
+
+-- name: take_entries
+SELECT blind_index FROM register WHERE tenant = %(tenant)s AND blind_index = ANY(%(indexes)b::bytea[])
+ORDER BY blind_index FOR UPDATE;
 
 -- name: mark_told!
 UPDATE register SET told = true

@@ -305,7 +305,8 @@ def _shred_all(asked: _Asked, file: Path, tenant: str | None, data: Path | None)
             )
     certificates = [outcome for outcome in outcomes if isinstance(outcome, dict)]
     refused = len(outcomes) - len(certificates)
-    if asked.out is not None:
+    if asked.out is not None and certificates:
+        # A repeated order has none, and must not empty the file that holds the first ones.
         _write_file(asked.out, certificates)
     if asked.json:
         write_json(certificates)

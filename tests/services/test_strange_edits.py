@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from crypto.keystore import rows_of
-from domain.errors import KeysUnavailable
+from domain.errors import KeysUnavailable, ShredRefused
 from domain.personal import Kind, Reference
+from services import keeping
 from services.embedded import Endpoints
 from services.intake import Intake
 from services.living import opened
@@ -253,3 +254,89 @@ def test_records_that_wait_for_a_thing_that_was_only_named_are_not_judged_again_
     assert sum(judged) == 20
     desk.happens("ticket.opened", "ticket 30", id=30, requester_id=1)
     assert len(desk.ticket(30)["conversation"]) == 20
+
+
+@pytest.mark.parametrize("end", ["topic 9", "forum 5"])
+def test_what_hangs_in_something_shredded_can_still_be_deleted(desk: Desk, end: str) -> None:
+    desk.happens("forum.posted", "forum 5", id=5, name="f")
+    desk.happens("topic.posted", "topic 9", id=9, forum_id=5, user_id=2, title="t")
+    desk.happens("comment.posted", "comment 3", id=3, topic_id=9, user_id=1, body="a secret")
+    kind, _, number = end.partition(" ")
+    found = desk.house.shredding.find(desk.tenant.id, Reference(Kind(kind), number))
+    desk.house.shredding.request(found, Order(desk.tenant.id, "test", "tester"))
+    below = "comment 3" if kind == "topic" else "topic 9"
+    what, _, id_ = below.partition(" ")
+    assert desk.happens(f"{what}.deleted", below, LATER, id=int(id_)).stored == 1
+
+
+def test_a_person_with_a_thousand_merged_contacts_can_be_shredded(desk: Desk) -> None:
+    merge = desk.event(
+        "contact.merged", "contact 100", AT, "m", primary_contact_id=100, secondary_contact_ids=list(range(1000, 2000))
+    )
+    desk.take(merge)
+    found = desk.house.shredding.find(desk.tenant.id, Reference(Kind.PERSON, "100"))
+    certificate = desk.shred("contact 100", expect=desk.house.shredding.effect(found).facts)
+    assert certificate["counts"]["merged"] == 1000
+
+
+@pytest.mark.parametrize("same", [True, False])
+@pytest.mark.parametrize("then", ["ticket.entry_edited", "ticket.entry_deleted"])
+def test_a_reply_that_two_writers_bring_at_once_is_one_part(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, same: bool, then: str
+) -> None:
+    said = {"id": 3, "ticket_id": 20, "user_id": 1, "incoming": True, "body": "call me at the harbour"}
+    mine, theirs = (desk.event("ticket.replied", "ticket 20", AT, i, **said) for i in ("a", "a" if same else "b"))
+    other, hold, held = another_writer(desk), Intake._hold, 0
+
+    def holding(*given: Any) -> None:
+        nonlocal held
+        held += 1
+        if held == 2:
+            # Ours is issued and not on the log yet.
+            monkeypatch.setattr(Intake, "_hold", hold)
+            other.take([parcel_of(theirs)], at=datetime.now(UTC))
+        hold(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Intake, "_hold", holding)
+        desk.take(mine)
+    desk.happens(then, "ticket 20", LATER, id=3, ticket_id=20, **({"body": "office"} if "edited" in then else {}))
+    assert "harbour" not in readable(desk)
+
+
+def test_catching_up_many_edits_of_one_reply_looks_at_each_once(desk: Desk) -> None:
+    reply(desk)
+    desk.take(*[desk.event("ticket.entry_edited", "ticket 20", AT, f"e{n}", id=3, body=f"{n}") for n in range(300)])
+    streams: list[Any] = []
+    read = desk.house.facts.stream
+
+    def reading(stream: Any) -> Any:
+        streams.append(stream)
+        return read(stream)
+
+    with desk.house.keys.transaction() as cursor:
+        cursor.execute("UPDATE kept SET position = 0")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(desk.house.facts, "stream", reading)
+        keeping.catch_up(desk.house.keys, desk.house.roots, desk.house.facts)
+    assert len(streams) == 1
+    assert "harbour" not in readable(desk)
+    assert "['299']" in readable(desk)
+
+
+@pytest.mark.parametrize("held", ["contact", "thing"])
+def test_a_hold_on_a_person_holds_what_is_the_persons_and_no_more(desk: Desk, held: str) -> None:
+    for number, user in ((5, 1), (6, 2), (7, 1)):
+        desk.happens("call.logged", f"call {number}", id=number, user_id=user)
+    find, order = desk.house.shredding.find, Order(desk.tenant.id, "test", "tester")
+    what = Reference(Kind.PERSON, "1") if held == "contact" else Reference(Kind.CALL, "5")
+    desk.house.holds.add(desk.tenant.id, find(desk.tenant.id, what), actor="tester", why="court")
+    with pytest.raises(ShredRefused):
+        desk.house.shredding.request(find(desk.tenant.id, Reference(Kind.CALL, "5")), order)
+    desk.house.shredding.request(find(desk.tenant.id, Reference(Kind.CALL, "6")), order)
+    seven = find(desk.tenant.id, Reference(Kind.CALL, "7"))
+    if held == "contact":
+        with pytest.raises(ShredRefused):
+            desk.house.shredding.request(seven, order)
+    else:
+        desk.house.shredding.request(seven, order)
