@@ -37,8 +37,10 @@ def house(version: Path, databases: Endpoints, tmp_path: Path) -> Iterator[House
         load(version / name, dsn)
     for place in ("roots", "signing"):
         shutil.copytree(version / place, tmp_path / place)
-    for path in [tmp_path / "roots", *(tmp_path / "roots").rglob("*"), *(tmp_path / "signing").rglob("*.key")]:
-        path.chmod(0o700 if path.is_dir() else 0o600)
+    # A clone keeps no modes, and secrets are for their owner only.
+    for place in ("roots", "signing"):
+        for path in [tmp_path / place, *(tmp_path / place).rglob("*")]:
+            path.chmod(0o700 if path.is_dir() else 0o600)
     with desk_house(databases, tmp_path) as opened_house:
         yield opened_house
 
