@@ -14,8 +14,8 @@ freshdesk/       an export of the Freshdesk API, read as records
 generating       a helpdesk that never was, told from a seed
 generator/       its people, texts and stories
 checking         records tried without a house
-publishing       CloudEvents to Kafka
-consuming        records from Kafka to intake
+publishing/      what upstream services publish with
+kafka/           the front door: records in, receipts and news out, nothing left lying
 intake           a batch of parcels in, sealed facts on the log
 resolving        what a record is about, and whose each fact is
 identity         who is who: people behind references, merged and new ones

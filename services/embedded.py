@@ -54,6 +54,7 @@ from psycopg.conninfo import make_conninfo
 from tenacity import Retrying, retry_if_exception_type, retry_if_result, stop_after_delay, wait_fixed
 
 from domain.errors import ServerFailed, SettingsWrong
+from services.kafka.connecting import Broker
 from services.settings import Settings
 
 #: For both clusters. The lines that begin with `log_` keep values out of the server's log.
@@ -89,7 +90,7 @@ class Endpoints:
 
     log_dsn: str = field(repr=False)  # A DSN that was given may hold a password.
     keys_dsn: str = field(repr=False)
-    kafka: str | None
+    kafka: Broker | None
 
 
 @contextmanager
@@ -117,7 +118,7 @@ def serving(settings: Settings, *, kafka: bool = False, extra: Mapping[str, str]
             if not (log_dsn and keys_dsn):
                 log_dsn, keys_dsn = servers.log.ready(extra or {}), servers.keys.ready(extra or {})
             if kafka and not broker:
-                broker = servers.kafka.ready()
+                broker = Broker(bootstrap=servers.kafka.ready())
         yield Endpoints(log_dsn, keys_dsn, broker)
 
 

@@ -18,6 +18,7 @@ from uuid import UUID, uuid4
 import platformdirs
 
 from domain.errors import SettingsWrong
+from services.kafka.connecting import Broker, Mechanism
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,13 +26,13 @@ class Settings:
     """Say where the data is, where the secrets are, and how cautious to be.
 
     `log_dsn` and `keys_dsn` are given for databases that somebody else runs; without them sealdesk runs its
-    own below `data`. `kafka` is a list of bootstrap servers (`host:port,host:port`).
+    own below `data`.
     """
 
     data: Path | None
     log_dsn: str | None = field(default=None, repr=False)  # A DSN may hold a password.
     keys_dsn: str | None = field(default=None, repr=False)
-    kafka: str | None = None
+    kafka: Broker | None = None
     #: Where sealed files lie: a folder, or `s3://BUCKET/PREFIX`. They may lie with the sealed data.
     blobs: str | None = None
     roots: Path
@@ -77,7 +78,7 @@ class Settings:
             data=data,
             log_dsn=log_dsn,
             keys_dsn=keys_dsn,
-            kafka=environ.get("SEALDESK_KAFKA") or None,
+            kafka=broker_of(environ),
             blobs=environ.get("SEALDESK_BLOBS") or (None if data is None else str(data / "blobs")),
             roots=secrets["SEALDESK_ROOTS"],
             ledger=secrets["SEALDESK_LEDGER"],
@@ -89,6 +90,33 @@ class Settings:
             fold=_number(environ, "SEALDESK_FOLD", cls.fold, least=2),
             actor=environ.get("SEALDESK_ACTOR") or _login_name(),
         )
+
+
+def broker_of(environ: Mapping[str, str] = os.environ) -> Broker | None:
+    """Read where Kafka is and how to get in, from the SEALDESK_KAFKA* variables; None without SEALDESK_KAFKA.
+
+    Raises:
+        SettingsWrong: a setting is malformed, or contradicts another.
+    """
+    bootstrap = environ.get("SEALDESK_KAFKA")
+    if not bootstrap:
+        return None
+    said = environ.get("SEALDESK_KAFKA_TLS", "off")
+    if said not in ("on", "off"):
+        raise SettingsWrong("SEALDESK_KAFKA_TLS is on or off.")
+    mechanism: Mechanism
+    match environ.get("SEALDESK_KAFKA_MECHANISM", "SCRAM-SHA-512"):
+        case "SCRAM-SHA-512" | "SCRAM-SHA-256" as mechanism:
+            pass
+        case _:
+            raise SettingsWrong("SEALDESK_KAFKA_MECHANISM is SCRAM-SHA-512 or SCRAM-SHA-256.")
+    names = ("ca", "certificate", "key", "password_file")
+    files = {name: _folder(environ, f"SEALDESK_KAFKA_{name.upper()}") for name in names}
+    if said == "off" and any(files[name] for name in ("ca", "certificate", "key")):
+        raise SettingsWrong("SEALDESK_KAFKA_CA, _CERTIFICATE and _KEY are for TLS: set SEALDESK_KAFKA_TLS=on.")
+    if (user := environ.get("SEALDESK_KAFKA_USER") or None) and files["password_file"] is None:
+        raise SettingsWrong("SEALDESK_KAFKA_USER needs SEALDESK_KAFKA_PASSWORD_FILE.")
+    return Broker(bootstrap=bootstrap, tls=said == "on", user=user, mechanism=mechanism, **files)
 
 
 def _secrets(data: Path | None, environ: Mapping[str, str]) -> dict[str, Path]:

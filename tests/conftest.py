@@ -14,6 +14,7 @@ from hypothesis import HealthCheck
 from psycopg.conninfo import make_conninfo
 
 from services.embedded import Endpoints, serving
+from services.kafka.connecting import Broker
 from services.settings import Settings
 
 hypothesis.settings.register_profile(
@@ -52,8 +53,8 @@ def clusters(config_home: Path) -> Iterator[Endpoints]:
 
 
 @pytest.fixture(scope="session")
-def broker(config_home: Path) -> Iterator[str]:
-    """The address of a Kafka-compatible broker in memory. Topics stay: give each test its own."""
+def broker(config_home: Path) -> Iterator[Broker]:
+    """A Kafka-compatible broker in memory. Topics stay: give each test its own."""
     with tempfile.TemporaryDirectory(prefix="sealdesk-test-") as folder:
         # With databases named, the broker is all that is started; nobody connects to these.
         elsewhere = {"SEALDESK_LOG_DSN": "host=nowhere", "SEALDESK_KEYS_DSN": "host=nowhere"}

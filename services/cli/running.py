@@ -45,7 +45,8 @@ def up(data: Data = None) -> None:
         for name in ("log", "keys"):
             where = f"{house.settings.data}/{name}" if running.get(name) else "as configured"
             write_line(f"{name}: {where}")
-        write_line(f"kafka: {house.endpoints.kafka}")
+        if house.endpoints.kafka is not None:
+            write_line(f"kafka: {house.endpoints.kafka.bootstrap}")
         write_line("ready; Ctrl-C ends it")
         sys.stdout.flush()
         settle(house)

@@ -15,14 +15,16 @@ from typing import Annotated
 import typer
 
 from domain.errors import BrokerUnavailable, SettingsWrong
-from services import embedded, publishing, reading_files
+from services import embedded, reading_files
 from services.cli.entering import entered, settle
 from services.cli.options import Data, Json
 from services.cli.printing import progress, tell, write_json, write_line
-from services.consuming import EMBEDDED_SESSION_SECONDS, GROUP, SESSION_SECONDS, consume
 from services.intake import Tally
-from services.publishing import TOPIC, Mode
-from services.settings import Settings
+from services.kafka.connecting import Broker
+from services.kafka.consuming import EMBEDDED_SESSION_SECONDS, GROUP, SESSION_SECONDS, consume
+from services.publishing import sending
+from services.publishing.sending import TOPIC, Mode
+from services.settings import Settings, broker_of
 
 Topic = Annotated[str, typer.Option("--topic", metavar="NAME", help="The Kafka topic.")]
 
@@ -56,9 +58,9 @@ def publish(
             chosen = mode
         case _:
             raise SettingsWrong("--mode is structured or binary.")
-    with reading_files.opened(file) as opened, _broker(data) as bootstrap:
+    with reading_files.opened(file) as opened, _broker(data) as broker:
         parcels = reading_files.cloudevents(opened, tenant)
-        counted = publishing.publish(parcels, bootstrap, topic, mode=chosen)
+        counted = sending.publish(parcels, broker, topic, mode=chosen)
     if json:
         write_json(asdict(counted))
         return
@@ -68,9 +70,9 @@ def publish(
 
 
 @contextmanager
-def _broker(data: Path | None) -> Iterator[str]:
+def _broker(data: Path | None) -> Iterator[Broker]:
     """Find a broker that will still be there afterwards. A publisher needs no database, so none is opened."""
-    if configured := os.environ.get("SEALDESK_KAFKA"):
+    if configured := broker_of(os.environ):
         yield configured
         return
     settings = Settings.read(data)

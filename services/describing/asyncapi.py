@@ -10,7 +10,7 @@ from typing import Any
 
 from services.describing.events import doc_of
 from services.describing.schemas import MANDATORY, PUBLISHED, attributes, envelope, name_of, schema_of
-from services.publishing import STRUCTURED_TYPE, TOPIC
+from services.publishing.sending import STRUCTURED_TYPE, TOPIC
 
 #: Of what publishers rely on, not of sealdesk: the first number rises when a type goes, the second when one comes.
 VERSION = "1.0.0"

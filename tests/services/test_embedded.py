@@ -300,7 +300,8 @@ def test_a_pid_file_that_names_another_process_is_not_believed(settings: Setting
         assert set(status(settings).values()) == {None}
         with serving(settings, kafka=True) as endpoints:
             assert count_rows(endpoints.log_dsn) == 7
-            assert endpoints.kafka != "127.0.0.1:9"
+            assert endpoints.kafka is not None
+            assert endpoints.kafka.bootstrap != "127.0.0.1:9"
         assert psutil.pid_exists(pid)
 
 
@@ -491,11 +492,11 @@ def test_a_server_with_default_logging_would_have_been_found_out(settings: Setti
 def test_the_broker_hands_on_records_and_logs_none(settings: Settings) -> None:
     planted = secrets.token_hex(16)
     with serving(settings, kafka=True) as endpoints:
-        producer = KafkaProducer(bootstrap_servers=endpoints.kafka)
+        producer = KafkaProducer(bootstrap_servers=endpoints.kafka.bootstrap)
         for _ in range(3):
             producer.send("letters", planted.encode(), key=planted.encode(), partition=0).get(timeout=30)
         producer.close()
-        consumer = KafkaConsumer(bootstrap_servers=endpoints.kafka, consumer_timeout_ms=20_000)
+        consumer = KafkaConsumer(bootstrap_servers=endpoints.kafka.bootstrap, consumer_timeout_ms=20_000)
         partition = TopicPartition("letters", 0)
         consumer.assign([partition])
         consumer.seek_to_beginning(partition)

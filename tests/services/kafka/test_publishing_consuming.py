@@ -18,13 +18,14 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaTimeoutError
 
 from domain.errors import BrokerUnavailable
-from services import consuming
-from services.consuming import EMBEDDED_SESSION_SECONDS, consume, parcel_from
+from services.kafka import consuming
+from services.kafka.connecting import Broker
+from services.kafka.consuming import EMBEDDED_SESSION_SECONDS, consume, parcel_from
 from services.log import Position
-from services.publishing import Mode, Producer, Published, connected, key_of, message_of, publish
+from services.publishing.sending import Mode, Producer, Published, connected, key_of, message_of, publish
 from services.records import RECORD_BYTES, Parcel, parcel_of
 
-NOBODY = "127.0.0.1:1"
+NOBODY = Broker(bootstrap="127.0.0.1:1")
 
 # kafka-python forgets sockets that it was still connecting. They are collected where that is expected, and not in
 # the middle of somebody else's test.
@@ -96,7 +97,7 @@ def topic() -> str:
 
 
 @pytest.fixture
-def read(broker: str, topic: str) -> Callable[..., list[int]]:
+def read(broker: Broker, topic: str) -> Callable[..., list[int]]:
     def reading(desk: Desk, **options: Any) -> list[int]:
         usual = {"until_idle": True, "batch_size": 100, "session_seconds": EMBEDDED_SESSION_SECONDS}
         return list(consume(broker, desk, desk, topic=topic, **({"group": topic} | usual | options)))
@@ -109,7 +110,7 @@ def read(broker: str, topic: str) -> Callable[..., list[int]]:
 
 @pytest.mark.parametrize("mode", ["structured", "binary"])
 def test_what_is_published_arrives_as_it_was(
-    broker: str, topic: str, read: Callable[..., list[int]], mode: Mode
+    broker: Broker, topic: str, read: Callable[..., list[int]], mode: Mode
 ) -> None:
     odd = [
         event(1000, partitionkey=5, datacontenttype="application/json", sequence="00é"),
@@ -128,7 +129,7 @@ def test_what_is_published_arrives_as_it_was(
         assert desk.facts[(draft.source, draft.id)].drafts == parcel.drafts
 
 
-def test_an_invalid_event_is_counted_and_not_sent(broker: str, topic: str, read: Callable[..., list[int]]) -> None:
+def test_an_invalid_event_is_counted_and_not_sent(broker: Broker, topic: str, read: Callable[..., list[int]]) -> None:
     bad = [parcel_of(b"{"), parcel_of(event(1, type="sealdesk.ticket.eaten.v1")), *parcels(range(2, 4))]
 
     assert publish(bad, broker, topic) == Published(read=4, sent=2, invalid=2)
@@ -136,7 +137,7 @@ def test_an_invalid_event_is_counted_and_not_sent(broker: str, topic: str, read:
 
 
 def test_an_event_without_a_tenant_is_sent_with_the_one_that_was_named(
-    broker: str, topic: str, read: Callable[..., list[int]]
+    broker: Broker, topic: str, read: Callable[..., list[int]]
 ) -> None:
     bare = json.loads(event(1))
     del bare["tenant"], bare["specversion"]
@@ -150,7 +151,7 @@ def test_an_event_without_a_tenant_is_sent_with_the_one_that_was_named(
     assert [parcel.tenant for parcel in desk.facts.values()] == ["umbrella", "umbrella"]
 
 
-def test_the_largest_record_that_is_valid_arrives(broker: str, topic: str, read: Callable[..., list[int]]) -> None:
+def test_the_largest_record_that_is_valid_arrives(broker: Broker, topic: str, read: Callable[..., list[int]]) -> None:
     text = "x" * 999_000
     large = event(1, data={"subject": "s", "custom_fields": {"a": text, "b": text, "c": text, "d": text}})
 
@@ -184,7 +185,7 @@ def test_records_of_one_thing_have_one_key() -> None:
 
 
 def test_a_second_reading_goes_on_where_the_first_was_stored_whatever_the_group(
-    broker: str, topic: str, read: Callable[..., list[int]]
+    broker: Broker, topic: str, read: Callable[..., list[int]]
 ) -> None:
     desk = Desk()
     publish(parcels(range(250)), broker, topic)
@@ -202,7 +203,7 @@ def test_a_second_reading_goes_on_where_the_first_was_stored_whatever_the_group(
 
 
 def test_what_the_broker_believes_about_the_group_is_not_believed(
-    broker: str, topic: str, read: Callable[..., list[int]]
+    broker: Broker, topic: str, read: Callable[..., list[int]]
 ) -> None:
     publish(parcels(range(120)), broker, topic)
     read(Desk())
@@ -215,7 +216,7 @@ def test_what_the_broker_believes_about_the_group_is_not_believed(
 
 @pytest.mark.parametrize("fails_at", [1, 2, 4])
 def test_a_batch_that_fails_is_stored_later_and_nothing_is_lost(
-    broker: str, topic: str, read: Callable[..., list[int]], fails_at: int
+    broker: Broker, topic: str, read: Callable[..., list[int]], fails_at: int
 ) -> None:
     publish(parcels(range(400)), broker, topic)
     desk = Desk(fails_at=fails_at)
@@ -231,7 +232,7 @@ def test_a_batch_that_fails_is_stored_later_and_nothing_is_lost(
 
 
 def test_a_wish_to_stop_is_heard_after_the_batch_at_hand(
-    broker: str, topic: str, read: Callable[..., list[int]]
+    broker: Broker, topic: str, read: Callable[..., list[int]]
 ) -> None:
     publish(parcels(range(100)), broker, topic)
     desk, stop = Desk(), threading.Event()
@@ -260,7 +261,7 @@ def test_a_topic_without_records_is_idle_at_once(read: Callable[..., list[int]])
 
 
 def test_members_that_come_and_go_store_everything(
-    broker: str, topic: str, read: Callable[..., list[int]], monkeypatch: pytest.MonkeyPatch
+    broker: Broker, topic: str, read: Callable[..., list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Now and then Tansu leaves a member waiting when two come at once. That is a refusal, and loses nothing either.
     monkeypatch.setattr(consuming, "JOIN_SECONDS", 10)
@@ -296,9 +297,9 @@ class Got(NamedTuple):
 
 
 def test_a_record_that_cannot_be_read_does_not_stop_the_others(
-    broker: str, topic: str, read: Callable[..., list[int]]
+    broker: Broker, topic: str, read: Callable[..., list[int]]
 ) -> None:
-    producer = KafkaProducer(bootstrap_servers=broker)
+    producer = KafkaProducer(bootstrap_servers=broker.bootstrap)
     for value, headers in [
         (b"\xff\x00", []),
         (event(1), [("content-type", b"application/cloudevents+json; charset=utf-8")]),
@@ -380,7 +381,7 @@ class Wedged:
 
 
 def test_a_producer_that_does_not_send_is_replaced_and_everything_is_sent_again(
-    broker: str, topic: str, read: Callable[..., list[int]]
+    broker: Broker, topic: str, read: Callable[..., list[int]]
 ) -> None:
     wedged = Wedged()
     producers: Iterator[Callable[[], Producer]] = iter([lambda: wedged, lambda: connected(broker, 30)])
@@ -392,7 +393,7 @@ def test_a_producer_that_does_not_send_is_replaced_and_everything_is_sent_again(
     assert sum(read(Desk())) == 20
 
 
-def test_a_broker_that_never_acknowledges_is_given_up(broker: str, topic: str) -> None:
+def test_a_broker_that_never_acknowledges_is_given_up(broker: Broker, topic: str) -> None:
     with pytest.raises(BrokerUnavailable, match="SEALDESK_KAFKA"):
         publish(parcels(range(3)), broker, topic, connect=Wedged)
 

@@ -19,12 +19,13 @@ from uuid import UUID, uuid5
 
 import orjson
 from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
-from kafka.errors import KafkaError, KafkaTimeoutError
+from kafka.errors import KafkaTimeoutError
 from kafka.structs import OffsetAndMetadata
 
 from domain.errors import BrokerUnavailable, RecordInvalid
+from services.kafka.connecting import Broker, client, told
 from services.log import Position
-from services.publishing import TOPIC, client
+from services.publishing.sending import TOPIC
 from services.records import RECORD_BYTES, Parcel, parcel_of
 
 GROUP = "sealdesk"
@@ -78,7 +79,7 @@ class Message(Protocol):
 
 
 def consume(
-    bootstrap: str,
+    broker: Broker,
     taker: Taker[_Tally],
     positions: Positions,
     *,
@@ -98,7 +99,7 @@ def consume(
     Raises:
         BrokerUnavailable: Kafka does not answer or refuses. What was yielded is stored; start again to go on.
     """
-    with _joined(bootstrap, topic, group, batch_size, session_seconds) as reader:
+    with _joined(broker, topic, group, batch_size, session_seconds) as reader:
         while not (stop and stop.is_set()):
             batch = reader.poll(positions)
             if batch:
@@ -155,29 +156,24 @@ def _refused(raw: bytes, code: str) -> Parcel:
 
 
 @contextmanager
-def _joined(bootstrap: str, topic: str, group: str, batch_size: int, session_seconds: float) -> Iterator[_Reader]:
+def _joined(broker: Broker, topic: str, group: str, batch_size: int, session_seconds: float) -> Iterator[_Reader]:
     """Be a member of the group for a while."""
     consumer = None
     try:
-        consumer = client(
-            KafkaConsumer,
-            bootstrap,
-            group_id=group,
-            enable_auto_commit=False,
-            # Where a stored position is gone from the topic: intake knows what it has seen.
-            auto_offset_reset="earliest",
-            max_poll_records=batch_size,
-            session_timeout_ms=int(session_seconds * 1000),
-            heartbeat_interval_ms=int(session_seconds * 1000 / 3),
-            bootstrap_timeout_ms=ANSWER_MILLISECONDS,
-        )
-        yield _Reader(consumer, topic)
-    except KafkaError as error:
-        raise BrokerUnavailable(
-            f"Kafka at {bootstrap} does not serve the topic {topic} ({type(error).__name__}). Check "
-            f"SEALDESK_KAFKA, that the broker runs, and that the group {group} may read. Then start again: "
-            "nothing is lost."
-        ) from error
+        with told(broker, f"serve the topic {topic} to the group {group}"):
+            consumer = client(
+                KafkaConsumer,
+                broker,
+                group_id=group,
+                enable_auto_commit=False,
+                # Where a stored position is gone from the topic: intake knows what it has seen.
+                auto_offset_reset="earliest",
+                max_poll_records=batch_size,
+                session_timeout_ms=int(session_seconds * 1000),
+                heartbeat_interval_ms=int(session_seconds * 1000 / 3),
+                bootstrap_timeout_ms=ANSWER_MILLISECONDS,
+            )
+            yield _Reader(consumer, topic)
     except UnicodeDecodeError:
         # The client reads names of headers as UTF-8, and cannot read past one that is not. It would quote it.
         raise BrokerUnavailable(

@@ -9,7 +9,6 @@ producer if need be; a record carries its id, so intake stores it once however o
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import closing
@@ -19,11 +18,11 @@ from typing import Any, Literal, Protocol
 
 import orjson
 from kafka import KafkaProducer
-from kafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError, RecordListTooLargeError
-from kafka.net.compat import KafkaNetClient
+from kafka.errors import KafkaTimeoutError, MessageSizeTooLargeError, RecordListTooLargeError
 
 from domain.errors import BrokerUnavailable, RecordInvalid
 from domain.personal import Kind
+from services.kafka.connecting import Broker, client, told
 from services.records import RECORD_BYTES, Draft, Parcel
 
 TOPIC = "sealdesk.records"
@@ -82,7 +81,7 @@ class Producer(Protocol):
 
 def publish(
     parcels: Iterable[Parcel],
-    bootstrap: str,
+    broker: Broker,
     topic: str = TOPIC,
     *,
     mode: Mode = "structured",
@@ -94,30 +93,26 @@ def publish(
     Raises:
         BrokerUnavailable: the broker does not answer or refuses; publishing the same file again is safe.
     """
-    connect = connect or partial(connected, bootstrap, stale_seconds)
-    try:
-        with closing(_Line(connect, topic, stale_seconds)) as line:
-            read = invalid = 0
-            for parcel in parcels:
-                read += 1
-                try:
-                    message = message_of(parcel, mode)
-                except (RecordInvalid, orjson.JSONEncodeError):
-                    invalid += 1
-                else:
-                    line.send(message)
-            line.settle(0)
-            return Published(read, read - invalid, invalid)
-    except (MessageSizeTooLargeError, RecordListTooLargeError) as error:
-        raise BrokerUnavailable(
-            f"The broker takes no records as large as ours: set max.message.bytes of the topic {topic} to "
-            f"{RECORD_BYTES + _FRAME_BYTES} or more. Then publish the file again."
-        ) from error
-    except KafkaError as error:
-        raise BrokerUnavailable(
-            f"Kafka at {bootstrap} did not take the records ({type(error).__name__}). Check SEALDESK_KAFKA, "
-            f"that the broker runs, and that the topic {topic} may be written. Then publish the file again."
-        ) from error
+    connect = connect or partial(connected, broker, stale_seconds)
+    with told(broker, f"take the records for the topic {topic}"):
+        try:
+            with closing(_Line(connect, topic, stale_seconds)) as line:
+                read = invalid = 0
+                for parcel in parcels:
+                    read += 1
+                    try:
+                        message = message_of(parcel, mode)
+                    except (RecordInvalid, orjson.JSONEncodeError):
+                        invalid += 1
+                    else:
+                        line.send(message)
+                line.settle(0)
+                return Published(read, read - invalid, invalid)
+        except (MessageSizeTooLargeError, RecordListTooLargeError) as error:
+            raise BrokerUnavailable(
+                f"The broker takes no records as large as ours: set max.message.bytes of the topic {topic} to "
+                f"{RECORD_BYTES + _FRAME_BYTES} or more. Then publish the file again."
+            ) from error
 
 
 def message_of(parcel: Parcel, mode: Mode = "structured") -> Message:
@@ -162,7 +157,7 @@ def key_of(draft: Draft) -> bytes:
     return f"{draft.tenant}/{kind} {str(value).strip().casefold()}".encode()
 
 
-def connected(bootstrap: str, stale_seconds: float) -> Producer:
+def connected(broker: Broker, stale_seconds: float) -> Producer:
     """Connect an idempotent producer.
 
     Raises:
@@ -170,7 +165,7 @@ def connected(bootstrap: str, stale_seconds: float) -> Producer:
     """
     producer: Producer = client(
         KafkaProducer,
-        bootstrap,
+        broker,
         acks="all",
         enable_idempotence=True,
         max_request_size=RECORD_BYTES + _FRAME_BYTES,
@@ -181,28 +176,6 @@ def connected(bootstrap: str, stale_seconds: float) -> Producer:
         delivery_timeout_ms=int(stale_seconds * 1000),
     )
     return producer
-
-
-def client(kind: Callable[..., Any], bootstrap: str, **settings: Any) -> Any:
-    """Make a client of kafka-python, or nothing: one that cannot connect would go on trying in a thread.
-
-    Raises:
-        KafkaError: the broker does not answer.
-    """
-    # At DEBUG the client writes keys and values into the process log.
-    logging.getLogger("kafka").setLevel(logging.WARNING)
-    connections: list[KafkaNetClient] = []
-
-    def kept(**options: Any) -> KafkaNetClient:
-        connections.append(KafkaNetClient(**options))
-        return connections[0]
-
-    try:
-        return kind(bootstrap_servers=bootstrap.split(","), kafka_client=kept, **settings)
-    except BaseException:
-        for connection in connections:
-            connection.close()
-        raise
 
 
 class _Line:
