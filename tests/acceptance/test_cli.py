@@ -19,6 +19,7 @@ import typer
 from crypto import certificates
 from services.cli.app import app, run
 from services.embedded import Endpoints
+from services.kafka.connecting import Broker
 from services.projecting import MODELS
 from tests.acceptance.conftest import Sealdesk
 
@@ -495,9 +496,9 @@ def test_status_counts_and_tells_how_far_the_read_models_are(desk: Sealdesk) -> 
 
 
 def test_what_is_published_is_consumed_once(
-    sealdesk: Sealdesk, broker: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    sealdesk: Sealdesk, broker: Broker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("SEALDESK_KAFKA", broker)
+    monkeypatch.setenv("SEALDESK_KAFKA", broker.bootstrap)
     records = tmp_path / "records.jsonl"
     records.write_bytes(b"".join([*ANNS, b"nonsense\n"]))
     sealdesk.done("tenant", "add", "acme")

@@ -22,6 +22,7 @@ import services
 from domain.errors import ServerFailed, SettingsWrong
 from services import embedded
 from services.embedded import Endpoints, serving, status
+from services.kafka.connecting import Broker
 from services.settings import Settings
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="Only root can run a server as somebody else.")
@@ -162,7 +163,7 @@ def test_databases_that_are_given_are_taken_as_they_are(tmp_path: Path) -> None:
     given = {"SEALDESK_LOG_DSN": "host=a", "SEALDESK_KEYS_DSN": "host=b", "SEALDESK_KAFKA": "c:9092"}
     settings = Settings.read(tmp_path / "data", given)
     with serving(settings, kafka=True) as endpoints:
-        assert endpoints == Endpoints("host=a", "host=b", "c:9092")
+        assert endpoints == Endpoints("host=a", "host=b", Broker(bootstrap="c:9092"))
         assert servers(settings) == []
     assert "host=" not in repr(endpoints)
 
