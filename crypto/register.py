@@ -13,7 +13,7 @@ from __future__ import annotations
 import hmac
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from importlib.resources import files
 from types import MappingProxyType
@@ -34,6 +34,7 @@ from domain.personal import Reference
 SQL: Any = aiosql.from_str((files("crypto") / "sql/register.sql").read_text(), "psycopg", mandatory_parameters=False)
 
 ID_BYTES = 16
+POSITION_BYTES = 8
 _NO_PARTS: Mapping[bytes, UUID] = MappingProxyType({})
 
 
@@ -42,13 +43,15 @@ class Known:
     """What the register says about one blind index: whose it is, and since when it is fenced. Either may be None.
 
     The reference of a part leads to its thing and says which part it is. `told` says that a fact on the log tells this
-    reference, so that it need not be told again.
+    reference, so that it need not be told again. `claimed` is the position on the log up to which it is known who
+    claimed this address from whom; 0 if it leads to whoever had it first.
     """
 
     inside: UUID | None
     fenced: date | None
     told: bool
     part: UUID | None = None
+    claimed: int = field(default=0, repr=False, compare=False)
 
 
 def quarter(at: datetime) -> str:
@@ -93,26 +96,22 @@ class Register:
             return {}
         rows = rows_of(self._tree.cursor, SQL.look_up.sql, tenant=self._tenant, indexes=wanted)
         self._open_pages(row["page"] for row in rows)
-        inside = {bytes(row["blind_index"]): self._open_entry(row) for row in rows}
-        told = {bytes(row["blind_index"]) for row in rows if row["told"]}
+        entries = {bytes(row["blind_index"]): self._open_entry(row) for row in rows}
         fenced = self._fenced(wanted)
-
-        def part_of(index: bytes) -> UUID | None:
-            return inside[index][1] if index in inside else None
-
         return {
-            index: Known(
-                inside[index][0] if index in inside else None, fenced.get(index), index in told, part_of(index)
-            )
+            index: replace(entries.get(index, Known(None, None, False)), fenced=fenced.get(index))
             for index in wanted
-            if index in inside or index in fenced
+            if index in entries or index in fenced
         }
 
-    def _open_entry(self, row: Mapping[str, Any]) -> tuple[UUID, UUID | None]:
-        """Open an entry: 16 bytes of an inside id, and of a part 16 more."""
+    def _open_entry(self, row: Mapping[str, Any]) -> Known:
+        """Open an entry: 16 bytes of an inside id; of a part 16 more, of a claimed address the 8 of a position."""
         bound = self._entry_ends(row["blind_index"], row["page"])
-        ids = unwrap(self._pages[row["page"]], row["sealed"], ends=bound)
-        return UUID(bytes=ids[:ID_BYTES]), UUID(bytes=ids[ID_BYTES:]) if len(ids) > ID_BYTES else None
+        opened = unwrap(self._pages[row["page"]], row["sealed"], ends=bound)
+        inside, more = UUID(bytes=opened[:ID_BYTES]), opened[ID_BYTES:]
+        if len(more) == POSITION_BYTES:
+            return Known(inside, None, row["told"], claimed=int.from_bytes(more))
+        return Known(inside, None, row["told"], UUID(bytes=more) if more else None)
 
     def _fenced(self, indexes: Sequence[bytes]) -> dict[bytes, date]:
         # Read after the rows, and at every look: a shred may have made the first fence key of its quarter meanwhile.
@@ -133,14 +132,17 @@ class Register:
         *,
         untold: Collection[bytes] = (),
         parts: Mapping[bytes, UUID] = _NO_PARTS,
+        claimed: int = 0,
     ) -> None:
         """Store which blind index leads to which inside id. An index that led elsewhere leads here from now on.
 
-        `parts` says of the references of parts which part of the thing each is.
+        `parts` says of the references of parts which part of the thing each is, `claimed` at which position of the log
+        these were claimed from others.
         """
         if not entries:
             return
         places = self._tree.places(self._tenant, "page", len(entries), PAGE_ROWS)
+        claim = claimed.to_bytes(POSITION_BYTES) if claimed else b""
         self._tree.cursor.execute(
             SQL.insert_entries.sql,
             {
@@ -152,7 +154,7 @@ class Register:
                 "sealed": [
                     wrap(
                         page.key,
-                        inside.bytes + (parts[index].bytes if index in parts else b""),
+                        inside.bytes + (parts[index].bytes if index in parts else claim),
                         ends=self._entry_ends(index, page.id),
                     )
                     for page, (index, inside) in zip(places, entries, strict=True)
@@ -173,6 +175,23 @@ class Register:
                 ],
             },
         )
+
+    def claim(self, claims: Mapping[bytes, UUID], position: int) -> None:
+        """Let addresses lead to who claimed them from others, by the facts up to this position of the log.
+
+        Of two claims the later one on the log wins, whichever is carried out first, and however often.
+        """
+        if not claims:
+            return
+        rows_of(self._tree.cursor, SQL.take_entries.sql, tenant=self._tenant, indexes=sorted(claims))
+        known = self.look_up(claims)
+        former = {
+            index: entry.inside
+            for index, entry in known.items()
+            if entry.inside not in (None, claims[index]) and entry.claimed < position
+        }
+        self.give_up([(inside, index) for index, inside in former.items() if inside is not None])
+        self.enter([(index, claims[index]) for index in former], claimed=position)
 
     def told(self, indexes: Collection[bytes]) -> None:
         """Note that the log tells these references now."""

@@ -28,6 +28,8 @@ SealdeskError
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class SealdeskError(Exception):
     """The root of the tree. `exit_status` is what a command ends with when this reaches it."""
@@ -61,12 +63,12 @@ class RecordInvalid(RecordRefused):
 class RecordWaits(RecordRefused):
     """The record is about a thing that is not known yet and does not say whose it is.
 
-    `waits_for` is the blind index of the missing reference (32 bytes).
+    `waits_for` are the blind indexes of the missing references (32 bytes each); any one that appears may be enough.
     """
 
-    def __init__(self, code: str, path: str = "", *, waits_for: bytes) -> None:
+    def __init__(self, code: str, path: str = "", *, waits_for: Iterable[bytes]) -> None:
         super().__init__(code, path)
-        self.waits_for = waits_for
+        self.waits_for = tuple(waits_for)
 
 
 class RecordFenced(RecordRefused):

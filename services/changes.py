@@ -96,8 +96,8 @@ class Changes:
     parts: dict[bytes, UUID] = field(default_factory=dict)
     #: References of things that had an id before, and are opened only now.
     appeared: list[bytes] = field(default_factory=list)
+    #: Addresses that somebody has claimed from somebody else.
     claims: dict[bytes, UUID] = field(default_factory=dict)
-    given_up: list[tuple[UUID, bytes]] = field(default_factory=list)
     #: References that a mention fact tells, and those that a profile's own record tells.
     mentioned: set[bytes] = field(default_factory=set)
     told: set[bytes] = field(default_factory=set)
@@ -127,7 +127,6 @@ class Changes:
         self.parts.update(other.parts)
         self.appeared.extend(other.appeared)
         self.claims.update(other.claims)
-        self.given_up.extend(other.given_up)
         self.mentioned |= other.mentioned
         self.told |= other.told
         self.people.update(other.people)

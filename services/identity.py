@@ -143,11 +143,9 @@ class Identity:
         """
         found: dict[UUID, Somebody] = {}
         by_index: dict[bytes, Somebody] = {}
-        inside_of: dict[bytes, UUID] = {}
         for mention in mentions:
             inside = self.inside(mention.index)
             if inside is not None:
-                inside_of[mention.index] = inside
                 person = self.person(inside)
                 if not person.living:
                     raise RecordFenced("fenced", mention.path)
@@ -161,8 +159,6 @@ class Identity:
             elif other.id != primary.id:
                 if self.is_upstream(other):
                     if has_id:
-                        # Whoever has it may be somebody who was merged into the other: the way back starts there.
-                        self.changes.given_up.append((inside_of[mention.index], mention.index))
                         self.changes.claims[mention.index] = primary.id
                 elif other.id not in self.changes.merged:
                     self.merge(other, primary)

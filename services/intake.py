@@ -154,9 +154,10 @@ class Intake:
         tally, appeared = self._take(judged, at, positions)
         # What a record waits for may have come through another writer while this one put it aside.
         waits = [
-            (tenant.id, one.refusal.waits_for)
+            (tenant.id, index)
             for one in judged
             if isinstance(one.refusal, RecordWaits) and (tenant := self._tenants.by_name().get(one.parcel.tenant or ""))
+            for index in one.refusal.waits_for
         ]
         return tally + self._take_up([*appeared, *self._known_by_now(waits)], at)
 
@@ -181,7 +182,9 @@ class Intake:
                     if one.waited_as in self._put_aside and not isinstance(one.refusal, RecordWaits):
                         self._put_aside.discard(one.waited_as)
                         if one.refusal is None:
-                            correction += Tally(stored=1, quarantined=-1)
+                            # It may have come once more, and been stored, before it was looked at here.
+                            stored = bool(one.facts)
+                            correction += Tally(stored=stored, duplicates=not stored, quarantined=-1)
                         elif isinstance(one.refusal, RecordFenced):
                             correction += Tally(refused=1, quarantined=-1)
             appeared = more
@@ -222,10 +225,11 @@ class Intake:
                     if len(self._facts.without_facts(sorted(opening))) < len(opening):
                         raise Disturbed("somebody else opened the same thing meanwhile")
                 head, appended = self._facts.append(sealed, beside)
+                newest = max(appended.values(), default=0)
                 for batch in batches:
-                    self._keep(tree, batch)
+                    self._keep(tree, batch, newest)
                 if appended:
-                    keeping.advance(cursor, head, max(appended.values()))
+                    keeping.advance(cursor, head, newest)
         except (Disturbed, KeysUnavailable):
             # The facts stand on the log, so the batch is taken; its key work is caught up before the next one.
             if appended is None:
@@ -615,13 +619,14 @@ class Intake:
                     "ids": [id_ for id_, _ in stay],
                     "codes": [refusal.code for _, refusal in stay],
                     "paths": [refusal.path for _, refusal in stay],
-                    "waits_for": [getattr(refusal, "waits_for", None) for _, refusal in stay],
+                    "waits_for": [_waits_for(refusal) for _, refusal in stay],
                 },
             )
 
     # -- 6. keep ------------------------------------------------------------------------------------------------
 
-    def _keep(self, tree: Tree, batch: TenantBatch) -> None:
+    def _keep(self, tree: Tree, batch: TenantBatch, newest: int) -> None:
+        """Carry out what the facts of a batch call for; the newest of them stands at this position."""
         changes = batch.changes
         for is_agent, statement in ((True, trees.SQL.mark_agents), (False, trees.SQL.unmark_agents)):
             if ids := sorted(id_ for id_, agent in changes.agents.items() if agent is is_agent):
@@ -632,10 +637,9 @@ class Intake:
             keeping.merge(tree, self._facts, SubjectId(secondary), primary)
         for thing in changes.moved:
             keeping.move(tree, self._facts, ThingId(thing))
-        if changes.claims or changes.given_up or changes.mentioned or changes.parts:
+        if changes.claims or changes.mentioned or changes.parts:
             register = Register(tree, batch.tenant.id)
-            register.give_up(changes.given_up)
-            register.enter(list(changes.claims.items()))
+            register.claim(changes.claims, newest)
             register.told(changes.mentioned | changes.parts.keys())
         for thing in sorted(changes.settled):
             keeping.settle(tree, self._facts, batch.tenant.id, ThingId(thing))
@@ -759,6 +763,11 @@ def _sealed(batch: TenantBatch) -> Iterable[SealedFact]:
         )
 
 
+def _waits_for(refusal: RecordRefused) -> str | None:
+    """List what a record waits for, in hexadecimal with commas: no array of arrays can be given to `unnest`."""
+    return ",".join(index.hex() for index in refusal.waits_for) if isinstance(refusal, RecordWaits) else None
+
+
 def _quarantine_columns(quarantined: Sequence[Quarantined]) -> dict[str, list[Any]]:
     return {
         "ids": [record.id for record in quarantined],
@@ -766,6 +775,6 @@ def _quarantine_columns(quarantined: Sequence[Quarantined]) -> dict[str, list[An
         "key_ids": [record.key_id for record in quarantined],
         "codes": [record.refusal.code for record in quarantined],
         "paths": [record.refusal.path for record in quarantined],
-        "waits_for": [getattr(record.refusal, "waits_for", None) for record in quarantined],
+        "waits_for": [_waits_for(record.refusal) for record in quarantined],
         "seals": [record.seal for record in quarantined],
     }

@@ -26,7 +26,7 @@ from domain.contacts import ContactMadeAgent, ContactMerged
 from domain.errors import KeyLost, ReferenceMalformed
 from domain.fact import Effect, FactAtRest
 from domain.ids import EventId, SubjectId, TenantId, ThingId
-from domain.personal import Kind, Reference
+from domain.personal import Reference
 from domain.subjects import SUBJECT_SHREDDED
 from domain.tickets import TicketMergedAway, TicketUpdated
 from services.log import Facts, SealedFact
@@ -274,14 +274,14 @@ def _mark_agents(tree: Tree, fact: FactAtRest) -> None:
 
 
 def _claim(tree: Tree, fact: FactAtRest, person: SubjectId) -> None:
-    """Let the addresses of a profile fact lead to its person, as intake would have done."""
+    """Note what a profile fact tells, and let the addresses that it claims lead to its person, as intake would have."""
     opened = list(opened_facts(tree, fact.tenant, [fact]))
     if not opened:
         return
     [(_, personal)] = opened
     register = Register(tree, fact.tenant)
-    indexes: list[bytes] = []
-    ids: list[bytes] = []
+    told: list[bytes] = []
+    claimed: list[bytes] = []
     for name, mark in CATALOGUE[fact.type].names:
         value = personal.get(name)
         if mark.role == "self" and value is not None:
@@ -290,14 +290,14 @@ def _claim(tree: Tree, fact: FactAtRest, person: SubjectId) -> None:
                     index = register.index(Reference(mark.kind, str(item)))
                 except ReferenceMalformed:
                     continue
-                (ids if mark.kind is Kind.PERSON else indexes).append(index)
-    known = register.look_up(indexes)
-    inside = {index: entry.inside for index, entry in known.items() if entry.inside is not None}
-    people = tree.people([person, *inside.values()])
-    mine = people[person].root
-    others = {index: people[who] for index, who in inside.items() if people[who].root != mine}
-    if people[mine].living and "id" in personal:
-        claimed = [index for index, other in others.items() if people[other.root].upstream]
-        register.give_up([(inside[index], index) for index in claimed])
-        register.enter([(index, mine) for index in claimed])
-    register.told([*indexes, *ids])
+                told.append(index)
+                if name in fact.clear.get("claimed", ()):
+                    claimed.append(index)
+    if claimed:
+        inside = {index: entry.inside for index, entry in register.look_up(claimed).items() if entry.inside is not None}
+        people = tree.people([person, *inside.values()])
+        mine = people[person].root
+        if people[mine].living:
+            others = [index for index, who in inside.items() if people[who].root != mine]
+            register.claim(dict.fromkeys(others, mine), fact.position)
+    register.told(told)

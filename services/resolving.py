@@ -249,22 +249,29 @@ class _Take:
         own = self.mentions.get("self", [])
         if not own:
             raise RecordInvalid("no_reference", "subject")
+        self._refuse_fenced(self.mentions.get("part", []))
         if not self._d.readmits(self._draft, own, self._day):
             own = self._without_fenced(own)
         if not self._record.OPENS and all(self._d.inside(mention.index) is None for mention in own):
-            raise RecordWaits("unknown_person", "subject", waits_for=own[0].index)
+            # Any of them may be the one by which the person becomes known.
+            raise RecordWaits("unknown_person", "subject", waits_for=[mention.index for mention in own])
         before = set(self._d.changes.merged)
         is_agent = self._record.THING == "agent" or self._draft.type == ContactMadeAgent.TYPE
         person = self._d.identify(own, agent=is_agent)
         if self._draft.type == AgentDeleted.TYPE:
             self._d.changes.agents[person.id] = False
+        claimed: set[str] = set()
         for mention in own:
             self._d.changes.told.add(mention.index)
-            field_name = _MENTION_FIELDS.get(mention.reference.kind)
+            field_name = _MENTION_FIELDS[mention.reference.kind]
             declared = self._record.model_fields
             if mention.path == "subject" and field_name in declared and field_name not in self._personal:
                 self._personal[field_name] = mention.reference.value
+            if self._claims(mention, person):
+                claimed.add(field_name if mention.path == "subject" else mention.path)
         self._clear["person"] = person.id.hex
+        if claimed:
+            self._clear["claimed"] = sorted(claimed)
         self._tell_merges(before, person)
         if self._draft.type == ContactMerged.TYPE:
             self._merge_secondaries(person)
@@ -317,7 +324,7 @@ class _Take:
                     self._refuse_fenced(self.mentions.get("author", []))
                 # A message waits for its thread, not for itself.
                 missing = (own or self.mentions.get("within") or within)[0].index
-                raise RecordWaits(f"unknown_{self._record.THING}", "subject", waits_for=missing)
+                raise RecordWaits(f"unknown_{self._record.THING}", "subject", waits_for=[missing])
             if not own:
                 raise RecordInvalid("no_reference", "subject")
             return self._open(own[0], thing)
@@ -418,7 +425,7 @@ class _Take:
             inside = self._d.inside(mention.index)
             thing = None if inside is None else self._d.thing(inside)
             if thing is None or not thing.opened:
-                raise RecordWaits("unknown_ticket", f"data.{mention.path}", waits_for=mention.index)
+                raise RecordWaits("unknown_ticket", f"data.{mention.path}", waits_for=[mention.index])
             former = None if thing.owner is None else self._d.person(thing.owner)
             if thing.id == primary.id or not thing.living or former is None or not former.living or owner is None:
                 continue
@@ -477,7 +484,7 @@ class _Take:
     def _known_part(self, mention: Mentioned) -> UUID:
         part = self._d.part(mention.index)
         if part is None:
-            raise RecordWaits("unknown_part", f"data.{mention.path}", waits_for=mention.index)
+            raise RecordWaits("unknown_part", f"data.{mention.path}", waits_for=[mention.index])
         if mention.index in self._d.view.known:
             self._d.changes.leaned.add(mention.index)
         return part
@@ -604,14 +611,21 @@ class _Take:
 
     def _mention_person(self, person: Somebody, mentions: Sequence[Mentioned], told: dict[str, Any]) -> None:
         """Tell the profile of somebody what this record alone says about that person."""
-        untold = [mention for mention in mentions if not self._is_told(mention)]
+        claimed = {_MENTION_FIELDS[one.reference.kind] for one in mentions if self._claims(one, person)}
+        untold = [mention for mention in mentions if claimed or not self._is_told(mention)]
         personal = dict(told)
         for mention in untold:
             personal.setdefault(_MENTION_FIELDS[mention.reference.kind], mention.said)
             self._d.changes.mentioned.add(mention.index)
         if personal:
-            clear = {"person": person.id.hex}
+            clear: dict[str, Any] = {"person": person.id.hex}
+            if claimed:
+                clear["claimed"] = sorted(claimed)
             self._extra.append((person.profile, ContactMentioned.TYPE, clear, personal, (person.id,)))
+
+    def _claims(self, mention: Mentioned, person: Somebody) -> bool:
+        """Tell whether the record claims an address from somebody else. The log says so: claims are key work."""
+        return self._d.changes.claims.get(mention.index) == person.id
 
     def _is_told(self, mention: Mentioned) -> bool:
         for changes in (self._d.changes, self._d.before):

@@ -80,7 +80,7 @@ CREATE TABLE quarantine (
     key_id uuid NOT NULL,
     code text NOT NULL,
     path text NOT NULL,
-    waits_for bytea,
+    waits_for bytea[],
     at timestamptz NOT NULL DEFAULT now(),
     arrived bigserial,
     seal bytea NOT NULL
@@ -88,8 +88,8 @@ CREATE TABLE quarantine (
 ALTER TABLE quarantine ALTER COLUMN seal SET STORAGE EXTERNAL;
 COMMENT ON TABLE quarantine IS 'A row is a record that could not be taken, sealed whole under the key of its day, with a reason that quotes none of it.';
 COMMENT ON COLUMN quarantine.arrived IS 'The order in which records came; those that waited for the same thing are taken up in it.';
-COMMENT ON COLUMN quarantine.waits_for IS 'The blind index of the thing that the record is about, when that is not known yet.';
-CREATE INDEX quarantine_waiting ON quarantine (waits_for) WHERE waits_for IS NOT NULL;
+COMMENT ON COLUMN quarantine.waits_for IS 'The blind indexes of the thing or person that the record is about, when that is not known yet.';
+CREATE INDEX quarantine_waiting ON quarantine USING gin (waits_for) WHERE waits_for IS NOT NULL;
 
 CREATE TABLE refusals (
     tenant uuid NOT NULL,

@@ -76,22 +76,25 @@ SELECT issue FROM issue_seen;
 
 -- name: quarantine!
 INSERT INTO quarantine (quarantine_id, tenant, key_id, code, path, waits_for, seal)
-SELECT * FROM unnest(%(ids)b::uuid[], %(tenants)b::uuid[], %(key_ids)b::uuid[], %(codes)b::text[], %(paths)b::text[],
-                     %(waits_for)b::bytea[], %(seals)b::bytea[])
+SELECT given.id, given.tenant, given.key_id, given.code, given.path,
+       (SELECT array_agg(decode(hex, 'hex')) FROM unnest(string_to_array(given.waits_for, ',')) AS hex), given.seal
+FROM unnest(%(ids)b::uuid[], %(tenants)b::uuid[], %(key_ids)b::uuid[], %(codes)b::text[], %(paths)b::text[],
+            %(waits_for)b::text[], %(seals)b::bytea[]) AS given (id, tenant, key_id, code, path, waits_for, seal)
 ON CONFLICT DO NOTHING;
 
 -- name: waiting_for
 SELECT quarantine_id, tenant, key_id, seal, arrived FROM quarantine
-WHERE tenant = %(tenant)s AND waits_for = ANY(%(indexes)b::bytea[]) AND arrived > %(after)s
+WHERE tenant = %(tenant)s AND waits_for && %(indexes)b::bytea[] AND arrived > %(after)s
 ORDER BY arrived LIMIT %(limit)s;
 
 -- name: waited_for
-SELECT DISTINCT tenant, waits_for FROM quarantine WHERE waits_for IS NOT NULL;
+SELECT DISTINCT tenant, unnest(waits_for) AS waits_for FROM quarantine WHERE waits_for IS NOT NULL;
 
 -- name: wait_on!
 -- A record that waited was judged again and still cannot be taken.
-UPDATE quarantine SET code = given.code, path = given.path, waits_for = given.waits_for
-FROM unnest(%(ids)b::uuid[], %(codes)b::text[], %(paths)b::text[], %(waits_for)b::bytea[])
+UPDATE quarantine SET code = given.code, path = given.path,
+       waits_for = (SELECT array_agg(decode(hex, 'hex')) FROM unnest(string_to_array(given.waits_for, ',')) AS hex)
+FROM unnest(%(ids)b::uuid[], %(codes)b::text[], %(paths)b::text[], %(waits_for)b::text[])
      AS given (id, code, path, waits_for)
 WHERE quarantine.quarantine_id = given.id;
 

@@ -276,6 +276,9 @@ STORIES = [
     ("contact.merged", "contact 1", {"primary_contact_id": 1, "secondary_contact_ids": [2]}),
     ("contact.merged", "contact 3", {"primary_contact_id": 3, "secondary_contact_ids": [1]}),
     ("agent.created", "agent 2", {"id": 2, "email": "b@x.org"}),
+    ("ticket.opened", "ticket 22", {"id": 22, "requester_id": 3, "email": "a@x.org"}),
+    ("contact.rectified", "contact 1", {"id": 1, "name": "Ann"}),
+    ("contact.rectified", "contact 3", {"id": 3, "name": "Cy"}),
 ]
 
 
@@ -318,6 +321,30 @@ def test_a_batch_that_nobody_kept_is_kept_by_catching_up_as_intake_would_have(
                     desk.happens(type_, subject_, **fields)
             seen.append(who_is_who(desk))
         assert seen[0] == seen[1]
+
+
+def test_an_address_that_a_tickets_requester_claims_is_claimed_by_catching_up_too(
+    desk: Desk, nobody_keeps: pytest.MonkeyPatch
+) -> None:
+    desk.happens("contact.created", "contact 1", id=1, email="a@x.org")
+    desk.happens("ticket.opened", "ticket 20", id=20, requester_id=2, email="a@x.org")
+    nobody_keeps.undo()
+    catch_up(desk)
+    assert subject(desk, Kind.EMAIL, "a@x.org") == subject(desk, Kind.PERSON, "2")
+
+
+@pytest.mark.parametrize("rectified", [1, 2])
+def test_an_address_stays_with_who_claimed_it_last_whoevers_profile_is_rectified(desk: Desk, rectified: int) -> None:
+    desk.happens("contact.created", "contact 2", id=2)
+    desk.happens("contact.created", "contact 1", id=1, email="a@x.org")
+    desk.happens("contact.updated", "contact 2", id=2, email="a@x.org")
+    desk.happens("contact.updated", "contact 1", id=1, email="a@x.org")
+    desk.happens("contact.updated", "contact 2", id=2, email="a@x.org")
+    desk.happens("contact.rectified", f"contact {rectified}", id=rectified, name="Ann")
+    with desk.house.keys.transaction() as cursor:
+        cursor.execute("UPDATE kept SET position = 0")
+    catch_up(desk)
+    assert subject(desk, Kind.EMAIL, "a@x.org") == subject(desk, Kind.PERSON, "2")
 
 
 def who_is_who(desk: Desk) -> list[tuple[str, int, bool, bool]]:

@@ -35,13 +35,31 @@ def _ids(desk: Desk) -> list[UUID]:
 
 
 def test_a_record_that_waits_and_comes_again_is_counted_once(desk: Desk) -> None:
-    raw = desk.event("ticket.replied", "ticket 99", body="waits")
+    raw = desk.event("ticket.replied", "ticket 99", AT, "reply", body="waits")
     first, again = desk.take(raw, raw), desk.take(raw)
     assert (first.quarantined, first.duplicates) == (1, 1)
     assert (again.quarantined, again.duplicates) == (0, 1)
     opened = desk.happens("ticket.opened", "ticket 99", id=99, email="a@x.org")
     total = first + again + opened
     assert (total.read, total.stored, total.duplicates, total.quarantined) == (4, 2, 2, 0)
+
+
+@pytest.mark.parametrize("known", [{"requester_id": 5}, {"phone": "+49 30 5550102"}])
+def test_a_record_is_taken_up_by_whichever_of_its_references_appears(desk: Desk, known: dict[str, Any]) -> None:
+    said = {"id": 5, "phone": "+49 30 5550102", "name": "Cy"}
+    assert desk.happens("contact.rectified", "contact 5", **said).quarantined == 1
+    appears = desk.happens("ticket.opened", "ticket 20", id=20, **known)
+    assert (appears.stored, appears.quarantined) == (2, -1)
+    assert _listed(desk) == []
+    assert desk.house.intake.take(desk.parcels(), at=datetime.now(UTC)).stored == 0
+
+
+def test_two_waiting_records_with_one_id_are_stored_once_and_counted_once(desk: Desk) -> None:
+    first = [desk.take(desk.event("ticket.replied", "ticket 99", AT, "reply", body=body)) for body in ("one", "two")]
+    opened = desk.happens("ticket.opened", "ticket 99", id=99, email="a@x.org")
+    total = first[0] + first[1] + opened
+    assert (total.read, total.stored, total.duplicates, total.quarantined) == (3, 2, 1, 0)
+    assert [entry["body"] for entry in desk.ticket(99)["conversation"]] == ["one"]
 
 
 def test_a_record_is_listed_without_being_opened_and_shown_as_it_came(desk: Desk) -> None:

@@ -202,6 +202,12 @@ def test_recordings_have_numbers_of_their_own(desk: Desk) -> None:
     assert desk.happens("call.recording_added", "call 5", call_id=5, id=4, name="rec.mp3").stored == 1
 
 
+def test_a_picture_does_not_come_back_under_the_number_of_a_file_that_ended(desk: Desk) -> None:
+    desk.happens("ticket.attachment_added", "ticket 20", id=4, ticket_id=20, name="a.pdf")
+    desk.happens("ticket.attachment_deleted", "ticket 20", id=4)
+    assert desk.happens("contact.avatar_added", "contact 1", id=4, contact_id=1).refused == 1
+
+
 @pytest.mark.parametrize("merged", [True, False])
 def test_whoever_is_named_twice_in_one_order_goes_once(desk: Desk, merged: bool) -> None:
     find = desk.house.shredding.find
