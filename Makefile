@@ -1,16 +1,21 @@
-# Python 3.11 or newer, pip and make are all it takes. Paths are relative, so a clone may lie anywhere.
+# Python 3.11 or newer, pip and make are all it takes; the stories on Apache Kafka (and so `make check`) need Java 17 or
+# newer and Maven. Paths are relative, so a clone may lie anywhere.
 SHELL := /bin/sh
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python -m
 READY := $(VENV)/.ready
 SOURCES := domain crypto projections services benchmarks
+JARS := build/kafka/.ready
+# Much of these is waiting, so two at a time. After a failure kafka-python's forgotten sockets would bury what is said.
+STORIES := $(RUN) pytest -m kafka -n 2 --dist loadfile -v -rP --show-capture=stdout -W 'ignore:Exception ignored in' \
+	tests/kafka
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check large docs bench lock clean
+.PHONY: help setup demo test test-kafka test-kafka-smoke kafka-jars check large docs bench lock clean
 
 help: ## Say what there is to say.
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
 
 setup: $(READY) ## Create .venv with the pinned packages and this project in it.
 
@@ -24,8 +29,24 @@ $(READY): requirements/dev.txt pyproject.toml
 demo: $(READY) ## Publish a helpdesk, forget a person, look what is left.
 	@$(RUN) services.demo
 
-test: $(READY) ## Run the tests.
+test: $(READY) ## Run the tests, but for those on Apache Kafka.
 	$(RUN) pytest -n 2
+	@echo "Not run: the stories on Apache Kafka, which need Java and minutes: make test-kafka-smoke"
+
+test-kafka-smoke: $(READY) $(JARS) ## Run the stories on Apache Kafka, small: every fault once.
+	$(STORIES)
+
+test-kafka: $(READY) $(JARS) ## Run them as large as the promises say: 200,000 records, a kill every few seconds.
+	SEALDESK_TEST_RECORDS=200000 $(STORIES)
+
+kafka-jars: $(JARS)
+
+$(JARS): tests/kafka/pom.xml
+	@command -v java >/dev/null && command -v mvn >/dev/null || \
+		{ echo "The stories on Apache Kafka need Java 17 or newer and Maven: apt-get install openjdk-17-jre-headless maven"; exit 1; }
+	rm -rf build/kafka
+	mvn --quiet --batch-mode --file tests/kafka/pom.xml
+	@touch $(JARS)
 
 check: $(READY) ## Run everything that has to pass, fastest first.
 	$(RUN) ruff check .
@@ -33,6 +54,7 @@ check: $(READY) ## Run everything that has to pass, fastest first.
 	$(RUN) mypy $(SOURCES)
 	$(VENV)/bin/lint-imports
 	$(RUN) pytest -n 2
+	$(MAKE) test-kafka-smoke
 
 large: $(READY) ## Generate 100,000 tickets, take them in, forget a tenth of the people.
 	SEALDESK_TEST_TICKETS=100000 $(RUN) pytest tests/acceptance/test_generated_desk.py

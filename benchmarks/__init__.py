@@ -4,6 +4,7 @@ history    the records: a made-up helpdesk, the same bytes every time
 ground     a house on embedded servers in a temporary folder, at default durability
 figures    what a figure is; stopwatch, alternation, medians
 intake     records to committed facts
+seal       a record in an envelope, from its publisher to the desk
 rebuild    facts to read models
 shred      a request to its certificate
 library    the other side of intake: the eventsourcing library as it comes

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
-from benchmarks import document, intake, rebuild, shred
+from benchmarks import document, intake, rebuild, seal, shred
 from benchmarks.figures import REPEATS, Figure, Progress
 
 #: Gives the figures for so many facts, so often repeated.
@@ -19,6 +19,7 @@ BENCHMARKS: Mapping[str, tuple[Measure, int]] = MappingProxyType(
         "intake": (intake.measure, intake.FACTS),
         "rebuild": (rebuild.measure, rebuild.FACTS),
         "shred": (shred.measure, shred.FACTS),
+        "seal": (seal.measure, seal.FACTS),
     }
 )
 

@@ -28,6 +28,9 @@ at least five repeats after a round that does not count; CPU is this process and
   fences, deduplication, seals. One side is the `eventsourcing` library's own batched `put` with its stock recorder and
   one key for all, after the same parsing and validation. The other is the same facts in clear through our own recorder:
   what it would cost if nobody could ever be forgotten.
+- **seal at the publisher**, **open at the desk**: the same records from bytes to the Kafka record that is sent, and
+  from there to the parcel that intake takes, in an envelope of HPKE and with hashed names, against structured mode in
+  clear. Kafka itself is left out. X25519 is most of it: one key a record.
 - **rebuild**: `sealdesk rebuild` of tickets and reports, against reading the same pages and throwing them away.
 - **shred to destroyed**: from the request to the commit after which nothing opens (checks, ledger line with fsync, key
   dropped, references fenced), of a person with many facts, against one with few. It should not grow with what is

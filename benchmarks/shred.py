@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from typing import Any
 from unittest.mock import patch
-from uuid import UUID
 
 from benchmarks import history
 from benchmarks.clear import ClearFacts
@@ -84,9 +84,9 @@ def _shred(shredding: Shredding, tenant: TenantId, contact: int, who: str) -> Ma
     order = Order(tenant, "test", "benchmarks", expect=shredding.effect(found).facts)
     destroy, destroyed = shredding._destroy, list[Sample]()
 
-    def destroy_and_read(shred: UUID, *, may_begin: bool) -> Line | None:
+    def destroy_and_read(*given: Any, **named: Any) -> Line | None:
         """Read the stopwatch as soon as the key material is gone, and go on."""
-        line = destroy(shred, may_begin=may_begin)
+        line = destroy(*given, **named)
         destroyed.append(watch.read())
         return line
 

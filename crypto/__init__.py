@@ -3,6 +3,9 @@
 wrapping      one key under another, and what a key looks like in memory
 sealing       seal and open one fact; the format, byte by byte
 streaming     seal and open a file as a stream, in flat memory
+envelopes     seal a record at its publisher, to the desk's pair (HPKE); the format, byte by byte
+pairs         the pairs of keys to which publishers seal, and how they die
+halves        the public half of a pair as a signed file
 tree          the key tree: issue, re-wrap, destroy
 opening       the way down the tree: from a root epoch to the leaf keys of a page; what "shredded" means
 roots         where root epochs live
@@ -10,6 +13,8 @@ references    the canonical form of a reference
 register      canonical reference -> blind index -> inside id; fences
 ledger        the shreds that must survive a restore
 certificates  sign and verify
+outbox        what recipients have to be told, sealed until the last of them has heard it
+recipients    whom a tenant passed data on to, and the secret that each signs its answers with
 keystore      transactions on the key database, and the translation of its errors
 sql/          the tables and statements of the key database
 """

@@ -23,7 +23,7 @@ import binascii
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, TypeAlias
 from uuid import UUID
@@ -48,6 +48,10 @@ SIGNED_AS = b"sealdesk-certificate/1\n"
 OURS = frozenset({"format", "public_key", "signature"})
 EXACT_INTEGERS = 2**53 - 1
 DEEPEST = 16
+#: What becomes known only after a shred is done: a certificate is issued again when it changes.
+LATER = frozenset({"told", "source_cleared_since", "quarantine", "unrecoverable_since"})
+#: Whether records come in through topics of Kafka, where they lie until they are cleared.
+TOPICS_READ, NO_TOPICS = "topics are read here", "no topics are read here"
 PUBLIC_KEY_BYTES = 32
 #: A kind, a ground or a place is a phrase of our own vocabulary; no inside id and no address fits in.
 PHRASE = re.compile(r"(?!.*[0-9a-fA-F]{8})[A-Za-z0-9][A-Za-z0-9_ .,:()/-]{0,119}")
@@ -146,17 +150,27 @@ def shred_certificate(
     not_searched: Sequence[str],
     living_text_searched: bool,
     living_text_found: int | None,
+    living_text_not_judged: int = 0,
+    residue_not_judged: int = 0,
     quarantine_dropped: int = 0,
     quarantine_not_judged: int = 0,
+    quarantine_not_judged_gone_by: date | None = None,
+    told: Body | None = None,
+    sources: str = NO_TOPICS,
 ) -> Body:
     """Draw up the account of one shred, to be signed.
 
     `certificate_id` is random and used nowhere else. `meaning_of_destruction` is the sentence of the root
     provider; `unrecoverable_since` stays None until the last root that ever stood above the key is destroyed.
     `quarantine_dropped` counts records of the person that waited there, `quarantine_not_judged` those that nobody
-    could read. `counts` says how much was erased at each place (facts, things, references, blanked rows);
-    `searched` and `not_searched` name the places of the residue search.
+    could read, `quarantine_not_judged_gone_by` the day by which they are gone. `counts` says how much was erased at
+    each place (facts, things, references, blanked rows); `searched` and `not_searched` name the places of the residue
+    search. `residue_not_judged` and `living_text_not_judged` count seals that somebody has changed, so that nobody can
+    say of them what they hold. `told` is what `told_entry` gives.
+    `sources` is `TOPICS_READ` or `NO_TOPICS`; `source_cleared_since` is none until no topic holds what was published
+    before the shred.
     """
+    gone_by = quarantine_not_judged_gone_by
     if living_text_searched is (living_text_found is None):
         raise ValueError("living text has a count if it was searched, and only then")
     for phrase in (kind, ground, *counts, *searched, *not_searched):
@@ -170,16 +184,75 @@ def shred_certificate(
         "unreadable_since": _time(unreadable_since),
         "unrecoverable_since": None if unrecoverable_since is None else _time(unrecoverable_since),
         "meaning_of_destruction": meaning_of_destruction,
+        "sources": sources,
+        "source_cleared_since": None,
         "ledger_commitment": {"salt": _base64(ledger_salt), "commitment": _base64(ledger_commitment)},
         "counts": dict(counts),
         "residue": {
             "found": residue_found,
+            "not_judged": residue_not_judged,
             "searched": list(searched),
             "not_searched": list(not_searched),
         },
-        "living_text": {"searched": living_text_searched, "found": living_text_found},
-        "quarantine": {"dropped": quarantine_dropped, "not_judged": quarantine_not_judged},
+        "living_text": {
+            "searched": living_text_searched,
+            "found": living_text_found,
+            "not_judged": living_text_not_judged,
+        },
+        "quarantine": {
+            "dropped": quarantine_dropped,
+            "not_judged": quarantine_not_judged,
+            "not_judged_gone_by": None if gone_by is None else gone_by.isoformat(),
+        },
+        "told": told_entry() if told is None else told,
     }
+
+
+def told_entry(
+    *,
+    recipients: int = 0,
+    acknowledged: int = 0,
+    deadline: datetime | None = None,
+    outbox_key_destroyed_at: datetime | None = None,
+    unnamed: int = 0,
+    in_clear: int = 0,
+    in_clear_until: datetime | None = None,
+) -> Body:
+    """Write the entry `told`: how many recipients were to be told (Article 19 GDPR), and how many have acknowledged.
+
+    Until `outbox_key_destroyed_at` what upstream called the person and things is kept here, sealed, and nowhere else
+    here; its last key dies with the last acknowledgement, or at the deadline. `in_clear` counts recipients without a
+    key, to whom it was sent in clear: the topic holds that until `in_clear_until`. `unnamed` counts things that went
+    and that nobody could be told of, because changed seals hid what upstream called them.
+    """
+    return {
+        "recipients": recipients,
+        "acknowledged": acknowledged,
+        "unnamed": unnamed,
+        "in_clear": in_clear,
+        "in_clear_until": None if in_clear_until is None else _time(in_clear_until),
+        "deadline": None if deadline is None else _time(deadline),
+        "outbox_key_destroyed_at": None if outbox_key_destroyed_at is None else _time(outbox_key_destroyed_at),
+    }
+
+
+def reissued(
+    certificate: dict[str, Any], changes: Mapping[str, Any], key: Ed25519PrivateKey, *, at: datetime
+) -> dict[str, Any]:
+    """Sign a certificate anew with some entries changed; the same one comes back where nothing changes.
+
+    Only an entry of `LATER` can change; a time is given as an aware datetime. Id and all else stay.
+
+    Raises:
+        CertificateInvalid: an entry may not change, or has no canonical form.
+    """
+    if not LATER.issuperset(changes):
+        raise CertificateInvalid("what a certificate says of the shred itself does not change")
+    said = {name: _time(value) if isinstance(value, datetime) else value for name, value in changes.items()}
+    if all(name in certificate and certificate[name] == value for name, value in said.items()):
+        return certificate
+    body = {name: value for name, value in certificate.items() if name not in OURS}
+    return sign(body | said | {"issued_at": _time(at)}, key)
 
 
 def canonical(value: object) -> bytes:

@@ -11,6 +11,7 @@ from typing import Any
 
 import psycopg
 from psycopg import Cursor
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
@@ -18,6 +19,18 @@ from domain.errors import KeysUnavailable, NobodyCanAct, SealdeskError
 
 #: How long a caller waits for a connection before the key store counts as down, in seconds.
 CONNECT_SECONDS = 10.0
+#: What a network has swallowed answers nothing, and Linux would go on asking for a quarter of an hour. A DSN may say
+#: otherwise: https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS
+_PATIENCE = {"connect_timeout": 5, "tcp_user_timeout": 30_000}
+#: What a server raises that is there but not to be worked with now: it was made a standby, or has ended a transaction
+#: that waited for too long. https://www.postgresql.org/docs/current/errcodes-appendix.html
+AWAY = (psycopg.errors.ReadOnlySqlTransaction, psycopg.errors.IdleInTransactionSessionTimeout)
+
+
+def patient(dsn: str) -> str:
+    """Give a DSN the times after which a database counts as away (seconds, milliseconds), where it says none itself."""
+    said = conninfo_to_dict(dsn)
+    return make_conninfo(dsn, **{name: value for name, value in _PATIENCE.items() if name not in said})
 
 
 class Disturbed(SealdeskError):
@@ -28,9 +41,9 @@ class KeyStore:
     """The key database. Reads go to the primary only; nothing is cached between transactions."""
 
     def __init__(self, dsn: str) -> None:
-        self._dsn = dsn
+        self._dsn = patient(dsn)
         self._pool: ConnectionPool[psycopg.Connection[DictRow]] = ConnectionPool(
-            dsn,
+            self._dsn,
             min_size=0,
             max_size=4,
             open=False,
@@ -49,7 +62,7 @@ class KeyStore:
         """Open one transaction; it commits at the end of the block.
 
         Raises:
-            KeysUnavailable: the database cannot be reached, or went away.
+            KeysUnavailable: the database cannot be reached, went away, or is a standby now.
             Disturbed: a deadlock with another transaction; nothing was done.
         """
         with self._lent() as connection, connection.cursor(binary=True) as cursor:
@@ -64,7 +77,7 @@ class KeyStore:
                 yield connection
         except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
             raise Disturbed("another transaction stood in the way") from None
-        except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout):
+        except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, *AWAY):
             raise KeysUnavailable("the key database cannot be reached") from None
         except psycopg.Error as error:
             raise NobodyCanAct(f"the key database refused a statement ({error.sqlstate})") from None

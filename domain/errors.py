@@ -14,6 +14,7 @@ SealdeskError
 │   └── CertificateInvalid       the signature does not fit the certificate
 ├── OperatorCanAct               a person who runs the house has to look
 │   ├── KeysUnavailable          the key database or the roots cannot be reached
+│   │   └── GateShut             log, keys and ledger do not fit together: nothing may start, or go on
 │   ├── KeyLost                  a key that must exist does not, and no shred explains it
 │   ├── LogUnavailable           the log database cannot be reached
 │   ├── BrokerUnavailable        Kafka cannot be reached
@@ -22,8 +23,9 @@ SealdeskError
 │   ├── RootsUnsafe              others can read the roots
 │   └── ServerFailed             an embedded server did not start or stop
 └── NobodyCanAct                 a bug, or somebody has changed stored data
+    ├── BatchDisturbed           others came between a batch and its keys again and again; it may be taken again
     ├── SealBroken               a seal or a wrapped key was changed, moved or swapped
-    └── PositionMoved            two runners fed one read model; one of them gave up
+    └── PositionMoved            two runners fed one read model, or stored one Kafka partition; one gave up
 """
 
 from __future__ import annotations
@@ -121,6 +123,10 @@ class KeysUnavailable(OperatorCanAct):
     """The key database or the roots cannot be reached. This says nothing about any key."""
 
 
+class GateShut(KeysUnavailable):
+    """Log, key database and ledger are not of one time. To try again would not help: somebody has to look."""
+
+
 class KeyLost(OperatorCanAct):
     """A key that must exist does not, and no shred explains it."""
 
@@ -157,9 +163,13 @@ class NobodyCanAct(SealdeskError):
     exit_status = 1
 
 
+class BatchDisturbed(NobodyCanAct):
+    """Others changed what a batch is about, each time it was decided. Nothing is stored; it may be taken again."""
+
+
 class SealBroken(NobodyCanAct):
     """A seal or a wrapped key was changed, cut, moved or swapped."""
 
 
 class PositionMoved(NobodyCanAct):
-    """Two runners fed one read model; this one gave up and changed nothing."""
+    """Two runners fed one read model, or stored one Kafka partition; this one gave up and changed nothing."""

@@ -111,7 +111,7 @@ class FactAtRest:
     `position` is the place on the log; `version` orders the stream and means nothing else. `clear` holds JSON values;
     an inside id stands there as 32 hexadecimal digits, a time in ISO 8601. `sealed_fields` names the personal fields
     that the seal holds (its header says so, in clear). `owners` are the parents of the leaf key, in the order of
-    wrapping: subjects, or a desk key.
+    wrapping: subjects, or a desk key. `broken`: somebody has changed the seal so that not even its header can be read.
     """
 
     position: int
@@ -127,3 +127,4 @@ class FactAtRest:
     owners: tuple[UUID, ...]
     sealed_fields: tuple[str, ...]
     seal: bytes | None = field(repr=False)
+    broken: bool = False

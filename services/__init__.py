@@ -17,6 +17,15 @@ checking         records tried without a house
 publishing/      what upstream services publish with
 kafka/           the front door: records in, receipts and news out, nothing left lying
 intake           a batch of parcels in, sealed facts on the log
+batches          what intake carries from step to step
+outcomes         what became of records, of each and in numbers
+viewing          what deciding reads: who and what is behind the references of a batch
+locking          whoever a batch is about, locked, and nothing changed meanwhile
+sealed           sealed records, as Kafka brings them and as the quarantine keeps them
+quarantining     records that cannot be taken, sealed under the key of their day
+waiting          records that wait, and what of that is known by now
+refusing         records that nobody keeps, because they are about somebody who was shredded
+naming           what a record names, even one that is wrong in any way
 resolving        what a record is about, and whose each fact is
 identity         who is who: people behind references, merged and new ones
 fields           which field stands in the clear and which is sealed
@@ -31,11 +40,21 @@ holds            what forbids a shred
 desk_words       free text of officers, sealed under the desk
 blobs/           files of things: sealed, kept, opened, swept
 shredding        a shred, step by step, and what resumes it
+effects          what a shred takes, and what it changes for others
+destroying       the ledger line and the key material, under all locks
+sweeping         what a destroyed key left beneath it
+certifying       the account of a shred, signed, and signed anew
+news             what recipients have to be told, by the ids of upstream
+recipients       who is told, and how that stands
 purging          the trash after its time, and what upstream deleted for good
 residue          anything readable about what was shredded
 quarantine       what could not be taken: listed, shown, dropped, expired, judged
 gate             what must fit together before anything is served
 living           what living texts still say of a person
+following        the log followed: what is new is folded at once
+rounds           small steps in turn, each in its own time
+steps            what `sealdesk keep` does, and how often
+watching/        how a process is seen from outside
 projecting       read models brought to the head of the log
 rebuilding       a read model built anew beside the living one
 reading          lists, sealed unless there is a reason

@@ -9,7 +9,7 @@ from __future__ import annotations
 from crypto.keystore import KeyStore, rows_of
 from crypto.ledger import Ledger
 from crypto.tree import SQL
-from domain.errors import KeysUnavailable, LedgerBroken
+from domain.errors import GateShut, LedgerBroken
 from services.log import Facts
 
 
@@ -17,7 +17,7 @@ def check(facts: Facts, keys: KeyStore, ledger: Ledger) -> None:
     """Compare the counters of log, key database and ledger.
 
     Raises:
-        KeysUnavailable: the key database is older than its log, or than the ledger.
+        GateShut: the key database is older than its log, or than the ledger.
         LedgerBroken: the ledger is behind the key database.
     """
     seen = facts.issue_seen()
@@ -29,8 +29,8 @@ def check(facts: Facts, keys: KeyStore, ledger: Ledger) -> None:
             rows_of(cursor, SQL.unknown_lines.sql, shreds=[line.shred for line in ledger.read()])
         )
     if issued < seen:
-        raise KeysUnavailable("the key database is older than its log; restore a newer copy of the key database")
+        raise GateShut("the key database is older than its log; restore a newer copy of the key database")
     if behind:
-        raise KeysUnavailable("the key database has not heard of a shred on the ledger; restore a newer copy of it")
+        raise GateShut("the key database has not heard of a shred on the ledger; restore a newer copy of it")
     if head < carried_out:
         raise LedgerBroken("the ledger is behind the key database; restore the other copy of the ledger")

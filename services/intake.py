@@ -13,13 +13,13 @@ A crash between 2 and 5 leaves keys that seal nothing; a crash between 5 and 6 i
 
 from __future__ import annotations
 
-import base64
 import hmac
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
+from itertools import islice
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -28,103 +28,44 @@ from psycopg.rows import DictRow
 
 from crypto import tree as trees
 from crypto.keystore import Disturbed, KeyStore, rows_of
-from crypto.register import SQL as REGISTER
-from crypto.register import Known, Register
+from crypto.register import Register
 from crypto.roots import Roots
-from crypto.sealing import Place, header_of, seal
-from crypto.tree import BUCKET_CHILDREN, LeafOrder, Owner, Person, Tree
+from crypto.sealing import Place, seal
+from crypto.tree import BUCKET_CHILDREN, LeafOrder, Owner, Tree
 from crypto.wrapping import Key, context
-from domain.catalogue import CATALOGUE, PEOPLE
 from domain.errors import (
+    BatchDisturbed,
     KeysUnavailable,
-    NobodyCanAct,
+    PositionMoved,
     RecordFenced,
     RecordInvalid,
     RecordRefused,
     RecordWaits,
     ReferenceMalformed,
 )
-from domain.fact import Effect
-from domain.ids import HOUSE, EventId, KeyId, SubjectId, TenantId, ThingId
-from domain.personal import OWN_ROLES, Reference
-from services import keeping
-from services.changes import Changes, PlannedFact, Somebody, Something, Version, View
-from services.fields import told_after
-from services.log import STATEMENTS, Facts, Position, SealedFact
-from services.opening_facts import opened_facts
-from services.opening_records import QUARANTINE_TYPE, opened_records
-from services.records import Draft, Parcel, parcel_of
+from domain.ids import HOUSE, KeyId, SubjectId, TenantId, ThingId
+from domain.personal import Reference
+from services import keeping, locking
+from services.batches import Judged, TakenUp, TenantBatch, opened_by, taken_of, taken_up_as, tell_outcomes
+from services.changes import Changes
+from services.log import STATEMENTS, Facts, Position, SealedFact, store_positions
+from services.outcomes import Later, Outcome, Taken, Tally
+from services.quarantining import Quarantined, sealed_records
+from services.records import Draft, Parcel
+from services.refusing import refuse_fenced
 from services.resolving import Desk, mentions_of
-from services.tenants import Tenant, Tenants
+from services.tenants import Tenants
+from services.viewing import rewritten_by, view_of
+from services.waiting import Waiting
+
+__all__ = ["Intake", "Later", "Outcome", "Taken", "Tally", "digest_of"]
 
 DIGEST_BYTES = 16
 #: How often a batch is decided anew because a shred or another writer came between.
 TRIES = 20
-#: Waiting records that are opened and judged as one batch.
-WAITING_PAGE = 1_000
-
-
-@dataclass(frozen=True, slots=True)
-class Tally:
-    """How a number of records fared. `read` is the sum of the others.
-
-    A record that waited and was then taken counts as stored in the batch that took it, and -1 as quarantined there.
-    """
-
-    read: int = 0
-    stored: int = 0
-    duplicates: int = 0
-    refused: int = 0
-    quarantined: int = 0
-
-    def __add__(self, other: Tally) -> Tally:
-        return Tally(
-            self.read + other.read,
-            self.stored + other.stored,
-            self.duplicates + other.duplicates,
-            self.refused + other.refused,
-            self.quarantined + other.quarantined,
-        )
-
-
-@dataclass(slots=True)
-class Judged:
-    """One parcel on its way: its facts, or why it has none."""
-
-    parcel: Parcel
-    digests: tuple[bytes, ...] = ()
-    facts: Sequence[PlannedFact] = ()
-    refusal: RecordRefused | None = None
-    known_before: bool = False
-    #: Where the parcel comes from when it waited in the quarantine, and where it goes when it is put there.
-    waited_as: UUID | None = None
-    put_aside_as: UUID | None = None
-
-
-@dataclass(slots=True)
-class TenantBatch:
-    """What one batch does to one tenant."""
-
-    tenant: Tenant
-    judged: list[Judged]
-    register: Register | None = None
-    view: View | None = None
-    people: dict[UUID, Person] = field(default_factory=dict)
-    changes: Changes = field(default_factory=Changes)
-    #: One a fact that has a seal, in their order.
-    orders: list[LeafOrder] = field(default_factory=list)
-    keys: list[Key] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class Quarantined:
-    """A record on its way to the quarantine."""
-
-    id: UUID
-    tenant: TenantId
-    key_id: KeyId
-    refusal: RecordRefused
-    seal: bytes = field(repr=False)
+#: Of so many waiting records an instance knows that it counted them. Those that waited the longest are forgotten first:
+#: their counts are not put right any more, and if they come once more, they are told of as if they had not come before.
+PUT_ASIDE = 100_000
 
 
 class Intake:
@@ -135,37 +76,93 @@ class Intake:
         self._keys = keys
         self._roots = roots
         self._tenants = tenants
+        self._waiting = Waiting(facts, keys, roots, tenants)
         #: Waiting records that this instance counted as quarantined.
-        self._put_aside: set[UUID | None] = set()
+        self._put_aside: dict[UUID | None, None] = {}
         #: Whether a crash, or somebody in the way, may have left key work undone or records waiting for what is there.
         self._behind = True
+        #: What became of records that waited, until somebody is told.
+        self._taken_up: list[TakenUp] = []
 
     def take(self, parcels: Sequence[Parcel], *, at: datetime, positions: Sequence[Position] = ()) -> Tally:
         """Store one batch of parcels, and with it how far the given Kafka partitions are read.
 
         Raises:
             KeysUnavailable, LogUnavailable: nothing was acknowledged; taking the same parcels again is safe.
+            BatchDisturbed: the same, while many others change what these parcels are about.
         """
-        if self._behind or keeping.is_behind(self._keys, self._facts):
-            keeping.catch_up(self._keys, self._roots, self._facts)
-            self._behind = False
-            self._take_up(self._known_by_now(self._waited_for()), at)
-        judged = [Judged(parcel) for parcel in parcels]
-        tally, appeared = self._take(judged, at, positions)
-        # What a record waits for may have come through another writer while this one put it aside.
-        waits = [
-            (tenant.id, index)
-            for one in judged
-            if isinstance(one.refusal, RecordWaits) and (tenant := self._tenants.by_name().get(one.parcel.tenant or ""))
-            for index in one.refusal.waits_for
-        ]
-        return tally + self._take_up([*appeared, *self._known_by_now(waits)], at)
+        return self.take_each(parcels, at=at, positions=positions).tally
 
-    def replay(self, records: Sequence[tuple[UUID, Parcel]], *, at: datetime) -> Tally:
-        """Take quarantined records once more, given as (id, parcel). Those that are taken or refused leave."""
-        tally, appeared = self._take([Judged(parcel, waited_as=record) for record, parcel in records], at, ())
-        self._take_up(appeared, at)
-        return tally
+    def take_each(
+        self, parcels: Sequence[Parcel], *, at: datetime, positions: Sequence[Position] = (), again: bool = False
+    ) -> Taken:
+        """Store one batch of parcels like `take`, and tell of each what became of it.
+
+        With `again` these records were taken before, and somebody only has to be told once more: what is stored reads
+        as a duplicate, refusals are not counted a second time, and nothing is put into the quarantine again.
+
+        Raises:
+            KeysUnavailable, LogUnavailable: nothing was acknowledged; taking the same parcels again is safe.
+            BatchDisturbed: the same, while many others change what these parcels are about.
+        """
+        correction = Tally()
+        with self._behind_if_it_stops():
+            if self._behind or keeping.is_behind(self._keys, self._facts):
+                keeping.catch_up(self._keys, self._roots, self._facts)
+                self._behind = False
+                correction += self._take_up(self._waiting.known_by_now(self._waiting.all_waited_for()), at)
+            judged = [Judged(parcel, again=again) for parcel in parcels]
+            tally, appeared = self._take(judged, at, positions)
+            # What a record waits for may have come through another writer while this one put it aside.
+            waits = [
+                (tenant.id, index)
+                for one in judged
+                if isinstance(one.refusal, RecordWaits)
+                and (tenant := self._tenants.by_name().get(one.parcel.tenant or ""))
+                for index in one.refusal.waits_for
+            ]
+            correction += self._take_up([*appeared, *self._waiting.known_by_now(waits)], at)
+        return self._told(judged, tally + correction)
+
+    def take_up(self, *, at: datetime) -> Tally:
+        """Look whether something is known by now that records wait for, and take those.
+
+        Every batch does so for what it brings. This is for what a writer that was killed left, once nothing comes any
+        more that would make others look.
+
+        Raises:
+            KeysUnavailable, LogUnavailable, BatchDisturbed: whatever was not taken goes on waiting.
+        """
+        self._behind = True
+        return self.take((), at=at)
+
+    def replay(self, records: Sequence[tuple[UUID, TenantId | None, Parcel]], *, at: datetime) -> Taken:
+        """Take quarantined records once more, given as (id, under whom it lies, parcel).
+
+        Those that are taken or refused leave the quarantine. With None for under whom, one that cannot be taken is put
+        aside anew, as it is now.
+        """
+        judged = [Judged(parcel, waited_as=id_, waited_under=tenant) for id_, tenant, parcel in records]
+        with self._behind_if_it_stops():
+            tally, appeared = self._take(judged, at, ())
+            correction = self._take_up(appeared, at)
+        return self._told(judged, tally + correction)
+
+    @contextmanager
+    def _behind_if_it_stops(self) -> Iterator[None]:
+        """Look with the next batch for what this one leaves undone: it may be on the log though an answer was lost."""
+        try:
+            yield
+        except PositionMoved:
+            # Nothing of it was stored.
+            raise
+        except BaseException:
+            self._behind = True
+            raise
+
+    def _told(self, judged: Sequence[Judged], tally: Tally) -> Taken:
+        taken_up, self._taken_up = self._taken_up, []
+        return taken_of(judged, tally, taken_up)
 
     def _take_up(self, appeared: Sequence[tuple[TenantId, bytes]], at: datetime) -> Tally:
         """Take the quarantined records that waited for what is known now, and those that waited for these.
@@ -176,17 +173,19 @@ class Intake:
         correction = Tally()
         while appeared:
             more: list[tuple[TenantId, bytes]] = []
-            for waiting in self._waiting(appeared):
+            for waiting in self._waiting.opened(appeared):
                 more.extend(self._take(waiting, at, ())[1])
                 for one in waiting:
                     if one.waited_as in self._put_aside and not isinstance(one.refusal, RecordWaits):
-                        self._put_aside.discard(one.waited_as)
+                        del self._put_aside[one.waited_as]
                         if one.refusal is None:
                             # It may have come once more, and been stored, before it was looked at here.
                             stored = bool(one.facts)
                             correction += Tally(stored=stored, duplicates=not stored, quarantined=-1)
                         elif isinstance(one.refusal, RecordFenced):
                             correction += Tally(refused=1, quarantined=-1)
+                    if one.outcome is not None and one.outcome.status != "quarantined":
+                        self._taken_up.append(taken_up_as(one))
             appeared = more
         return correction
 
@@ -198,8 +197,8 @@ class Intake:
                 return self._try(judged, at, positions)
             except Disturbed:
                 for one in judged:
-                    one.facts, one.refusal, one.known_before = (), None, False
-        raise NobodyCanAct(f"a batch was disturbed {TRIES} times; take it again")
+                    one.facts, one.refusal, one.known_before, one.put_aside_as = (), None, False, None
+        raise BatchDisturbed(f"a batch was disturbed {TRIES} times; take it again")
 
     def _try(
         self, judged: Sequence[Judged], at: datetime, positions: Sequence[Position]
@@ -219,12 +218,15 @@ class Intake:
             with self._keys.transaction() as cursor:
                 tree = Tree(cursor, self._roots)
                 for batch in batches:
-                    self._hold(cursor, batch)
-                    self._hold_parts(tree, batch)
-                    opening = _opened_by(batch)
+                    locking.hold(self._facts, cursor, batch)
+                    locking.hold_parts(tree, batch)
+                    opening = opened_by(batch)
                     if len(self._facts.without_facts(sorted(opening))) < len(opening):
                         raise Disturbed("somebody else opened the same thing meanwhile")
                 head, appended = self._facts.append(sealed, beside)
+                if left := [one.waited_as for one in judged if one.leaves]:
+                    # A copy of the quarantine from before must not open what may be shredded on the log by then.
+                    rows_of(cursor, trees.SQL.destroy_records.sql, things=left)
                 newest = max(appended.values(), default=0)
                 for batch in batches:
                     self._keep(tree, batch, newest)
@@ -237,31 +239,15 @@ class Intake:
             self._behind = True
         if any(batch.changes.words for batch in batches):
             self._tenants.forget()
-        tally = self._tally(judged, {digest for digest, _ in appended})
-        self._put_aside.update(record.id for record in quarantined if isinstance(record.refusal, RecordWaits))
+        tell_outcomes(judged, {digest for digest, _ in appended}, self._put_aside)
+        self._note_put_aside(record.id for record in quarantined if isinstance(record.refusal, RecordWaits))
         appeared = [(batch.tenant.id, index) for batch in batches for index in _appeared(batch.changes)]
-        return tally, appeared
+        return Tally.of(one.outcome for one in judged if one.outcome is not None), appeared
 
-    def _tally(self, judged: Sequence[Judged], stored: set[bytes]) -> Tally:
-        counts: Counter[str] = Counter()
-        waiting: set[UUID | None] = set()
-        for one in judged:
-            if isinstance(one.refusal, RecordFenced):
-                counts["refused"] += 1
-            elif isinstance(one.refusal, RecordWaits) and (
-                one.put_aside_as in self._put_aside or one.put_aside_as in waiting
-            ):
-                # It waits already, and will be stored once.
-                counts["duplicates"] += 1
-            elif one.refusal is not None:
-                counts["quarantined"] += 1
-                waiting.add(one.put_aside_as)
-            elif stored.intersection(one.digests):
-                counts["stored"] += 1
-                stored.difference_update(one.digests)
-            else:
-                counts["duplicates"] += 1
-        return Tally(len(judged), **counts)
+    def _note_put_aside(self, records: Iterable[UUID]) -> None:
+        self._put_aside |= dict.fromkeys(records)
+        for oldest in list(islice(self._put_aside, max(0, len(self._put_aside) - PUT_ASIDE))):
+            del self._put_aside[oldest]
 
     # -- 1. resolve ---------------------------------------------------------------------------------------------
 
@@ -296,7 +282,8 @@ class Intake:
             # Somebody new: look again, alone, so that two writers who meet a person at once end with one.
             register.alone()
             known = register.look_up(indexes)
-        view, opened = self._view(tree, batch.tenant, known, self._rewritten(pending, known, indexed))
+        drafts = [draft for one in pending for draft in one.parcel.drafts]
+        view, opened = view_of(self._facts, tree, batch.tenant, known, rewritten_by(drafts, known, indexed))
         # After the view: a ticket that another writer opens meanwhile with this very record was opened once.
         stored = self._facts.stored_already([digest for one in pending for digest in one.digests])
         for one in pending:
@@ -318,98 +305,15 @@ class Intake:
                     for index in (index for draft in one.parcel.drafts for index in desk.fence_with(draft)):
                         register.fence_tags(register.tags([index], at), at)
                         desk.changes.appeared.append(index)
+        refuse_fenced(tree, register, batch, desk.changes)
         batch.changes = desk.changes
-
-    def _rewritten(
-        self, pending: Sequence[Judged], known: Mapping[bytes, Known], indexed: Mapping[Reference, bytes]
-    ) -> list[UUID]:
-        """Name the things and people of which records of the batch write something anew."""
-        drafts = [draft for one in pending for draft in one.parcel.drafts]
-        found: list[UUID] = []
-        rewriting = [draft for draft in drafts if draft.plan.record.EFFECT is Effect.REWRITES]
-        if any(draft.plan.record.THING in PEOPLE for draft in rewriting):
-            # Another record of the batch may find that two of its people are one: whose profile it is, turns out later.
-            found.extend(entry.inside for entry in known.values() if entry.inside is not None)
-        for draft in rewriting:
-            if draft.plan.record.THING not in PEOPLE:
-                which = [Reference(mark.kind, value) for _, mark, value in mentions_of(draft) if mark.role in OWN_ROLES]
-                for reference in (*which, *([draft.subject] if draft.subject is not None else ())):
-                    entry = known.get(indexed.get(reference, b""))
-                    if entry is not None and entry.inside is not None:
-                        found.append(entry.inside)
-        return list(dict.fromkeys(found))
-
-    def _view(
-        self, tree: Tree, tenant: Tenant, known: Mapping[bytes, Known], rewritten: Sequence[UUID]
-    ) -> tuple[View, Mapping[UUID, Person]]:
-        """Read the people and things behind register entries, and which things no fact has opened yet."""
-        inside = {entry.inside for entry in known.values() if entry.inside is not None}
-        rows = rows_of(tree.cursor, trees.SQL.things_by_id.sql, thing_ids=list(inside))
-        for row in rows:
-            if row["line"] is not None:
-                tree.check_mark("thing", row["thing_id"], row)
-        unopened = self._facts.without_facts([row["thing_id"] for row in rows])
-        things = {
-            row["thing_id"]: Something(
-                ThingId(row["thing_id"]),
-                row["kind"],
-                None if row["owner"] == tenant.id else SubjectId(row["owner"]),
-                row["line"] is None,
-                row["thing_id"] not in unopened,
-                parent=row["parent"],
-            )
-            for row in rows
-        }
-        owners = {thing.owner for thing in things.values() if thing.owner is not None}
-        found = tree.people({*(inside - things.keys()), *owners})
-        versions: dict[tuple[UUID, UUID | None], Version] = {}
-        newest: dict[UUID, int] = {}
-        if rewritten:
-            streams = [found[found[id_].root].profile if id_ in found else ThingId(id_) for id_ in rewritten]
-            versions, newest = self._versions(tree, tenant.id, streams)
-            more = {owner for version in versions.values() for owner in version.owners} - found.keys()
-            found = found | tree.people(more)
-        people: dict[UUID, Somebody] = {
-            person.subject_id: Somebody(person.subject_id, person.profile, person.agent, person.upstream, person.living)
-            for person in found.values()
-        }
-        roots: dict[UUID, SubjectId] = {person.subject_id: person.root for person in found.values()}
-        return View(tenant.id, known, people, roots, things, tenant.vocabulary, versions, newest), found
-
-    def _versions(
-        self, tree: Tree, tenant: TenantId, streams: Sequence[ThingId]
-    ) -> tuple[dict[tuple[UUID, UUID | None], Version], dict[UUID, int]]:
-        """Read what stands of some things and of their parts: the living fields, the last fact by position wins."""
-        facts = self._facts.streams(streams)
-        newest: dict[UUID, int] = dict.fromkeys(streams, 0)
-        newest.update({fact.stream: fact.position for fact in facts})
-        told = [fact for fact in facts if keeping.is_version(fact)]
-        # As the leaves say it: what moved has gained owners that its fact does not name.
-        whose = {
-            row["key_id"]: (row["owner"], *(row["co_owners"] or ()))
-            for stream in dict.fromkeys(streams)
-            for row in rows_of(tree.cursor, trees.SQL.leaves_of_thing.sql, thing_id=stream)
-        }
-        personal: dict[tuple[UUID, UUID | None], dict[str, Any]] = {}
-        owners: dict[tuple[UUID, UUID | None], dict[UUID, None]] = {}
-        for fact, fields in opened_facts(tree, tenant, told):
-            part = fact.clear.get("part")
-            place = (fact.stream, None if part is None else UUID(part))
-            personal[place] = told_after(CATALOGUE[fact.type], personal.get(place, {}), fact.clear, fields)
-            assert fact.seal is not None
-            owners.setdefault(place, {}).update(dict.fromkeys(whose[header_of(fact.seal).key_id]))
-        subjects = tree.people({owner for found in owners.values() for owner in found})
-        return {
-            place: Version(fields, tuple(SubjectId(owner) for owner in owners[place] if owner in subjects))
-            for place, fields in personal.items()
-        }, newest
 
     # -- 2. and 3. issue and seal -------------------------------------------------------------------------------
 
     def _issue(self, tree: Tree, batch: TenantBatch) -> None:
         changes, tenant = batch.changes, batch.tenant.id
         # Keys and references are for the living: a shred that comes now waits for this transaction, and finds them.
-        self._hold(tree.cursor, batch)
+        locking.hold(self._facts, tree.cursor, batch)
         if changes.upstream:
             # With the register entries of their ids: another writer has to see at once that these are known upstream,
             # lest an address that two contacts share should make one person of them.
@@ -466,94 +370,20 @@ class Intake:
         self, tree: Tree, batches: Sequence[TenantBatch], judged: Sequence[Judged], at: datetime
     ) -> list[Quarantined]:
         tenant_of = {id(one): batch.tenant.id for batch in batches for one in batch.judged}
-        kept = [
-            one
-            for one in judged
-            if one.refusal is not None and not isinstance(one.refusal, RecordFenced) and one.waited_as is None
-        ]
         by_tenant: dict[TenantId, list[Judged]] = {}
-        for one in kept:
-            by_tenant.setdefault(tenant_of.get(id(one), HOUSE), []).append(one)
+        for one in judged:
+            tenant = tenant_of.get(id(one), HOUSE)
+            stays = one.again or (one.waited_as is not None and one.waited_under == tenant)
+            if one.refusal is not None and not isinstance(one.refusal, RecordFenced) and not stays:
+                by_tenant.setdefault(tenant, []).append(one)
         sealed: list[Quarantined] = []
         for tenant, group in by_tenant.items():
-            day = tree.service_key(tenant, "day", at.date().isoformat())
-            dedup = tree.service_key(tenant, "dedup").key
-            orders = [LeafOrder(quarantine_id(dedup, one.parcel.raw), KeyId(uuid4()), (day,)) for one in group]
-            for one, order, key in zip(group, orders, tree.issue_leaves(tenant, orders), strict=True):
-                assert one.refusal is not None
-                record = ThingId(order.thing)
-                one.put_aside_as = record
-                place = Place(tenant, record, EventId(record), QUARANTINE_TYPE, order.key_id, ("record",))
-                body = seal(place, key, {"record": base64.b64encode(one.parcel.raw).decode()})
-                sealed.append(Quarantined(record, tenant, order.key_id, one.refusal, body))
+            refused = [(one.parcel, one.refusal) for one in group if one.refusal is not None]
+            records = sealed_records(tree, tenant, refused, at)
+            for one, record in zip(group, records, strict=True):
+                one.put_aside_as = record.id
+            sealed.extend(records)
         return sealed
-
-    # -- 4. hold ------------------------------------------------------------------------------------------------
-
-    def _hold(self, cursor: Cursor[DictRow], batch: TenantBatch) -> None:
-        """Lock whoever and whatever the facts are about, and whoever they name.
-
-        Raises:
-            Disturbed: somebody or something was shredded, or moved, since the batch was decided.
-        """
-        changes = batch.changes
-        things_known = changes.things.keys() | (batch.view.things.keys() if batch.view is not None else set())
-        rewritten = changes.settled - things_known
-        changed = {*changes.merged, *changes.merged.values(), *changes.agents, *changes.upstream}
-        # Whoever writes a profile anew does so alone, lest one of two should not know what the other said.
-        changed |= {owner for fact in changes.facts if fact.stream in rewritten for owner in fact.owners}
-        named = {owner for fact in changes.facts for owner in fact.owners} | changes.named
-        taken = rows_of(cursor, trees.SQL.take_subjects.sql, subject_ids=sorted(changed))
-        people = [*taken, *rows_of(cursor, trees.SQL.hold_subjects.sql, subject_ids=sorted(named - changed))]
-        touched = {fact.stream for fact in changes.facts}
-        # Only parents that this batch gives: what hangs in something that was shredded may still change or end.
-        decided_on = batch.view.things if batch.view is not None else {}
-        touched |= {
-            thing.parent
-            for id_, thing in changes.things.items()
-            if thing.parent is not None and (id_ not in decided_on or decided_on[id_].parent != thing.parent)
-        }
-        alone = changes.moved.keys() | _opened_by(batch) | (changes.settled & things_known)
-        things = [
-            *rows_of(cursor, trees.SQL.take_things.sql, thing_ids=sorted(alone)),
-            *rows_of(cursor, trees.SQL.hold_things.sql, thing_ids=sorted(touched - alone)),
-        ]
-        if not all(row["living"] for row in (*people, *things)):
-            raise Disturbed("somebody or something was shredded meanwhile")
-        if batch.view is not None:
-            for row in taken:
-                person = batch.view.people.get(row["subject_id"])
-                merging = {*changes.merged, *changes.merged.values()}
-                if person is not None and person.id in merging:
-                    gained = row["upstream"] and not person.upstream and person.id not in changes.upstream
-                    if row["merged"] or (gained and person.id in changes.merged):
-                        raise Disturbed("somebody was merged, or became known upstream, meanwhile")
-        leaned = sorted(changes.leaned)
-        if len(rows_of(cursor, REGISTER.still_known.sql, tenant=batch.tenant.id, indexes=leaned)) < len(leaned):
-            raise Disturbed("a part that something hangs in ended meanwhile")
-        newest = batch.view.newest if batch.view is not None else {}
-        known = {stream: position for stream, position in newest.items() if stream in changes.settled}
-        if known != self._facts.newest(sorted(known)):
-            raise Disturbed("something that is written anew changed meanwhile")
-        for row in things:
-            thing = decided_on.get(row["thing_id"])
-            if thing is not None and thing.opened and (thing.owner or batch.tenant.id) != row["owner"]:
-                raise Disturbed("something moved meanwhile")
-
-    @staticmethod
-    def _hold_parts(tree: Tree, batch: TenantBatch) -> None:
-        """Hold the references of the parts that this batch makes.
-
-        Raises:
-            Disturbed: another writer has brought one of them meanwhile, under an id of its own.
-        """
-        if not (parts := batch.changes.parts):
-            return
-        indexes = sorted(parts)
-        rows_of(tree.cursor, REGISTER.take_entries.sql, tenant=batch.tenant.id, indexes=indexes)
-        known = Register(tree, batch.tenant.id).look_up(indexes)
-        if any(index not in known or known[index].part != part for index, part in parts.items()):
-            raise Disturbed("somebody else brought the same part meanwhile")
 
     # -- 5. append ----------------------------------------------------------------------------------------------
 
@@ -570,14 +400,7 @@ class Intake:
         """Write what has to be true together with the facts."""
         cursor.execute(STATEMENTS.see_issue.sql, {"issue": issue})
         if positions:
-            cursor.execute(
-                STATEMENTS.store_positions.sql,
-                {
-                    "topic_ids": [position.topic_id for position in positions],
-                    "partitions": [position.partition for position in positions],
-                    "offsets": [position.offset for position in positions],
-                },
-            )
+            store_positions(cursor, positions)
         if quarantined:
             cursor.execute(STATEMENTS.quarantine.sql, _quarantine_columns(quarantined))
         for batch in batches:
@@ -595,7 +418,7 @@ class Intake:
             (batch.tenant.id, one.refusal.code)
             for batch in batches
             for one in batch.judged
-            if isinstance(one.refusal, RecordFenced)
+            if isinstance(one.refusal, RecordFenced) and not one.again
         )
         if refused:
             cursor.execute(
@@ -607,11 +430,10 @@ class Intake:
                     "refused": list(refused.values()),
                 },
             )
-        waited = [(one.waited_as, one.refusal) for one in judged if one.waited_as is not None]
-        left = [id_ for id_, refusal in waited if refusal is None or isinstance(refusal, RecordFenced)]
-        if left:
+        if left := [one.waited_as for one in judged if one.leaves]:
             cursor.execute(STATEMENTS.leave_quarantine.sql, {"ids": left})
-        stay = [(id_, refusal) for id_, refusal in waited if refusal is not None and id_ not in left]
+        waited = [one for one in judged if one.waited_as is not None and not one.leaves]
+        stay = [(one.waited_as, one.refusal) for one in waited if one.refusal is not None]
         if stay:
             cursor.execute(
                 STATEMENTS.wait_on.sql,
@@ -644,44 +466,6 @@ class Intake:
         for thing in sorted(changes.settled):
             keeping.settle(tree, self._facts, batch.tenant.id, ThingId(thing))
 
-    # -- what waited --------------------------------------------------------------------------------------------
-
-    def _waiting(self, appeared: Iterable[tuple[TenantId, bytes]]) -> Iterator[list[Judged]]:
-        """Open the quarantined records that waited for what has appeared, a page at a time, as they came."""
-        names = {tenant.id: tenant.name for tenant in self._tenants.by_name().values()}
-        for tenant, indexes in _grouped(appeared).items():
-            after = 0
-            while True:
-                parameters = {"tenant": tenant, "indexes": indexes, "after": after, "limit": WAITING_PAGE}
-                with self._facts.cursor() as cursor:
-                    rows = cursor.execute(STATEMENTS.waiting_for.sql, parameters).fetchall()
-                if not rows:
-                    break
-                after = rows[-1]["arrived"]
-                yield [
-                    Judged(parcel_of(raw, names[tenant]), waited_as=row["quarantine_id"])
-                    for row, raw in opened_records(self._keys, self._roots, rows)
-                ]
-
-    def _waited_for(self) -> list[tuple[TenantId, bytes]]:
-        with self._facts.cursor() as cursor:
-            rows = cursor.execute(STATEMENTS.waited_for.sql).fetchall()
-        return [(TenantId(row["tenant"]), bytes(row["waits_for"])) for row in rows]
-
-    def _known_by_now(self, wanted: Sequence[tuple[TenantId, bytes]]) -> list[tuple[TenantId, bytes]]:
-        """Tell which of these references the register knows."""
-        found: list[tuple[TenantId, bytes]] = []
-        for tenant, indexes in _grouped(wanted).items():
-            with self._keys.transaction() as cursor:
-                known = Register(Tree(cursor, self._roots), tenant).look_up(indexes)
-            inside = {index: entry.inside for index, entry in known.items() if entry.inside is not None}
-            with self._keys.transaction() as cursor:
-                rows = rows_of(cursor, trees.SQL.things_by_id.sql, thing_ids=list(inside.values()))
-            # A thing that was only named as the parent of another is nothing to take up records for.
-            begun = self._facts.without_facts([row["thing_id"] for row in rows])
-            found.extend((tenant, index) for index, id_ in inside.items() if id_ not in begun)
-        return found
-
 
 def _appeared(changes: Changes) -> Iterator[bytes]:
     """Name the references for which records may have waited."""
@@ -690,19 +474,6 @@ def _appeared(changes: Changes) -> Iterator[bytes]:
         if thing is None or thing.opened:
             yield index
     yield from changes.appeared
-
-
-def _opened_by(batch: TenantBatch) -> set[UUID]:
-    """Name the things that this batch opens."""
-    before = batch.view.things if batch.view is not None else {}
-    return {id_ for id_ in batch.changes.things if id_ not in before or not before[id_].opened}
-
-
-def _grouped(pairs: Iterable[tuple[TenantId, bytes]]) -> dict[TenantId, list[bytes]]:
-    by_tenant: dict[TenantId, list[bytes]] = {}
-    for tenant, index in pairs:
-        by_tenant.setdefault(tenant, []).append(index)
-    return by_tenant
 
 
 def digest_of(key: Key, tenant: TenantId, draft: Draft) -> bytes:
@@ -730,11 +501,6 @@ def _index_all(register: Register, drafts: Iterable[Draft]) -> tuple[list[bytes]
 def _index(register: Register, indexed: Mapping[Reference, bytes], reference: Reference) -> bytes:
     found = indexed.get(reference)
     return register.index(reference) if found is None else found
-
-
-def quarantine_id(key: Key, raw: bytes) -> UUID:
-    """Give a record that cannot be taken one id however often it comes: an HMAC of its bytes, cut to 16."""
-    return UUID(bytes=hmac.digest(key.material, b"quarantine" + raw, "sha256")[:DIGEST_BYTES])
 
 
 def _sealed(batch: TenantBatch) -> Iterable[SealedFact]:
@@ -771,6 +537,9 @@ def _waits_for(refusal: RecordRefused) -> str | None:
 def _quarantine_columns(quarantined: Sequence[Quarantined]) -> dict[str, list[Any]]:
     return {
         "ids": [record.id for record in quarantined],
+        "topics": [None if record.place is None else record.place.topic for record in quarantined],
+        "partitions": [None if record.place is None else record.place.partition for record in quarantined],
+        "offsets": [None if record.place is None else record.place.offset for record in quarantined],
         "tenants": [record.tenant for record in quarantined],
         "key_ids": [record.key_id for record in quarantined],
         "codes": [record.refusal.code for record in quarantined],

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 from psycopg import Cursor
 from psycopg.rows import DictRow
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
+from crypto import outbox
 from crypto.keystore import Disturbed, KeyStore, rows_of
+from crypto.outbox import DAYS, Outbox
 from crypto.register import Register
 from crypto.roots import Roots
 from crypto.sealing import header_of
@@ -29,6 +31,7 @@ from domain.ids import EventId, SubjectId, TenantId, ThingId
 from domain.personal import Reference
 from domain.subjects import SUBJECT_SHREDDED
 from domain.tickets import TicketMergedAway, TicketUpdated
+from services import news
 from services.log import Facts, SealedFact
 from services.opening_facts import opened_facts
 
@@ -74,8 +77,21 @@ def _follow(tree: Tree, facts: Facts, below: Person, above: Person) -> None:
     ids = [row["subject_id"] for row in group]
     rows_of(tree.cursor, SQL.take_subjects.sql, subject_ids=ids)
     things = [row["thing_id"] for row in rows_of(tree.cursor, SQL.things_of_owners.sql, owners=ids)]
+    news.write(
+        tree,
+        facts,
+        Outbox(tree).wanting(below.tenant, "erased"),
+        "erased",
+        [*(row["profile"] for row in group), *things],
+        at=shred["destroyed_at"],
+        deadline=shred["news_until"] or shred["destroyed_at"] + timedelta(days=DAYS),
+        shred=shred["shred_id"],
+    )
+    outbox.stop_following(tree.cursor)
+    outbox.overtake(tree.cursor, ids, at=datetime.now(UTC))
     tree.destroy_subjects([row for row in group if row["line"] is None], shred["line"])
-    Register(tree, below.tenant).fence([*ids, *things], shred["destroyed_at"])
+    profiles = [row["profile"] for row in group]
+    Register(tree, below.tenant).fence([*ids, *things, *profiles], shred["destroyed_at"])
     tree.cursor.execute(SQL.sweep_leaves.sql, {"owners": ids, "limit": None})
     tree.cursor.execute(SQL.join_shred.sql, {"shred_id": shred["shred_id"], "joining": ids})
     facts.append([shredded_fact(shred, below.profile, ids)])
@@ -129,7 +145,7 @@ def _gain(tree: Tree, leaf: DictRow, people: dict[UUID, Person], requester: UUID
 
 def _leaves_of(fact: FactAtRest, leaves: Mapping[UUID, DictRow]) -> list[DictRow]:
     """Find the keys of a fact among those of its thing: that of its seal, and that of a file that came along."""
-    ids: list[UUID] = [] if fact.seal is None else [header_of(fact.seal).key_id]
+    ids: list[UUID] = [] if fact.seal is None or fact.broken else [header_of(fact.seal).key_id]
     if fact.type in CATALOGUE and CATALOGUE[fact.type].record.BLOB:
         ids.append(UUID(fact.clear["part"]))
     return [leaves[id_] for id_ in ids if id_ in leaves]

@@ -23,25 +23,36 @@ _TELLING = ("name", "email", "other_emails", "phone", "mobile", "twitter_id", "f
 _TELLING_TEXTS = ("address", "signature")
 
 
-def opened(keys: KeyStore, roots: Roots, facts: Sequence[FactAtRest]) -> Iterator[tuple[FactAtRest, dict[str, Any]]]:
-    """Open the seals of a page of facts, as (fact, personal fields); those whose key is gone are left out."""
+def opened(
+    keys: KeyStore, roots: Roots, facts: Sequence[FactAtRest], broken: list[FactAtRest] | None = None
+) -> Iterator[tuple[FactAtRest, dict[str, Any]]]:
+    """Open the seals of a page of facts, as (fact, personal fields); those whose key is gone are left out.
+
+    With `broken`, facts whose seals were changed are put there, and left out as well.
+
+    Raises:
+        SealBroken: a seal was changed, and there is no `broken`.
+    """
     by_tenant: dict[TenantId, list[FactAtRest]] = {}
     for fact in facts:
         if fact.seal is not None:
             by_tenant.setdefault(fact.tenant, []).append(fact)
     for tenant, group in by_tenant.items():
         with keys.transaction() as cursor:
-            found = list(opened_facts(Tree(cursor, roots), tenant, group))
+            found = list(opened_facts(Tree(cursor, roots), tenant, group, broken))
         yield from found
 
 
 def values_of(
     facts: Facts, keys: KeyStore, roots: Roots, tenant: TenantId, profiles: Sequence[ThingId]
 ) -> tuple[str, ...]:
-    """Read what a person is called: every name, address, number and signature that the profiles ever held."""
+    """Read what a person is called: every name, address, number and signature that the profiles ever held.
+
+    What a changed seal hides is left out: it must not keep its person from being forgotten.
+    """
     values: set[str] = set()
     for profile in profiles:
-        for _, personal in opened(keys, roots, facts.stream(profile)):
+        for _, personal in opened(keys, roots, facts.stream(profile), []):
             for name in (*_TELLING, *_TELLING_TEXTS):
                 value = personal.get(name)
                 for item in value if isinstance(value, list) else (value,):
@@ -58,15 +69,19 @@ class Living:
         self._keys = keys
         self._roots = roots
 
-    def count(self, tenant: TenantId, values: Sequence[str]) -> int:
-        """Count the facts whose living seal says one of these values, in any letter case."""
+    def count(self, tenant: TenantId, values: Sequence[str], broken: list[FactAtRest]) -> int:
+        """Count the facts whose living seal says one of these values, in any letter case.
+
+        Facts whose seals were changed are put into `broken`: nobody can say what these hold.
+        """
         wanted = [value.casefold() for value in values]
         if not wanted:
             return 0
         found, after = 0, 0
         while page := self._facts.page(after, PAGE):
             after = page[-1].position
-            for _, personal in opened(self._keys, self._roots, [fact for fact in page if fact.tenant == tenant]):
+            theirs = [fact for fact in page if fact.tenant == tenant]
+            for _, personal in opened(self._keys, self._roots, theirs, broken):
                 text = "\n".join(_strings(personal)).casefold()
                 found += any(value in text for value in wanted)
         return found

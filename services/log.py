@@ -35,9 +35,10 @@ from psycopg import Cursor
 from psycopg.rows import DictRow, dict_row, tuple_row
 from psycopg.sql import SQL, Literal
 
+from crypto.keystore import AWAY, patient
 from crypto.sealing import fields_of
 from domain.catalogue import KEPT
-from domain.errors import LogUnavailable, NobodyCanAct, SettingsWrong
+from domain.errors import LogUnavailable, NobodyCanAct, PositionMoved, SealBroken, SettingsWrong
 from domain.fact import FactAtRest
 from domain.ids import EventId, TenantId, ThingId
 from domain.upcasting import upcast
@@ -46,17 +47,47 @@ STATEMENTS: Any = aiosql.from_str(
     (files("services") / "sql/log.sql").read_text(), "psycopg", mandatory_parameters=False
 )
 
+#: Where the library's recorder says (NOTIFY) that facts were appended: the name of the table.
+CHANNEL = "facts_events"
+
 #: Page transactions and appends may wait for locks; the library's 5 s would cut them.
 IDLE_SECONDS = 300
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far a Kafka partition is stored: the next offset to read."""
+    """How far a Kafka partition is stored: the next offset to read.
+
+    `expected` is the one that its reader believes to be stored, and None where it believes that there is none. If
+    something else is stored, somebody else has read there: then nothing is (`PositionMoved`). `leader_epoch` is the
+    leader under which the last record was appended, as the broker counts leaders; -1 where it says none.
+    """
 
     topic_id: UUID
     partition: int
     offset: int
+    expected: int | None = None
+    leader_epoch: int = -1
+
+
+def store_positions(cursor: Cursor[DictRow], positions: Sequence[Position]) -> None:
+    """Store how far Kafka partitions are read, in the transaction of the facts that they gave.
+
+    Raises:
+        PositionMoved: of one of them something else is stored than its reader expects. The transaction has to end.
+    """
+    stored = cursor.execute(
+        STATEMENTS.store_positions.sql,
+        {
+            "topic_ids": [position.topic_id for position in positions],
+            "partitions": [position.partition for position in positions],
+            "offsets": [position.offset for position in positions],
+            "expected": [position.expected for position in positions],
+            "leader_epochs": [position.leader_epoch for position in positions],
+        },
+    ).fetchall()
+    if len(stored) < len(positions):
+        raise PositionMoved("somebody else has stored records of the same Kafka partition")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +144,7 @@ class LogDatastore(PostgresDatastore):
         super().__init__(
             "", "", "", "", "", pool_size=0, max_overflow=8, idle_in_transaction_session_timeout=IDLE_SECONDS
         )
-        self.pool.conninfo = dsn
+        self.pool.conninfo = patient(dsn)
         self.pool.connection_class = Unpipelined
         self.pool.kwargs = {"row_factory": dict_row}
 
@@ -300,6 +331,10 @@ class Facts(Application[UUID]):
         """Read all facts of some things, in order of position."""
         return self._read(STATEMENTS.streams.sql, {"things": list(things)})
 
+    def newest_sealed(self, things: Sequence[UUID]) -> list[FactAtRest]:
+        """Read the newest fact that has a seal, of each of some things."""
+        return self._read(STATEMENTS.newest_sealed.sql, {"things": list(things)})
+
     def stored_already(self, digests: Sequence[bytes]) -> set[bytes]:
         """Tell which of these record digests stand on the log."""
         with self.cursor() as cursor:
@@ -334,6 +369,29 @@ class Facts(Application[UUID]):
             rows = cursor.execute(STATEMENTS.stored_positions.sql, {"topic_id": topic_id}).fetchall()
         return {row["partition"]: row["next_offset"] for row in rows}
 
+    def stored_epochs(self, topic_id: UUID) -> dict[int, int]:
+        """Read under which leader the last record of each partition was appended, where the broker said so."""
+        with self.cursor() as cursor:
+            rows = cursor.execute(STATEMENTS.stored_epochs.sql, {"topic_id": topic_id}).fetchall()
+        return {row["partition"]: row["leader_epoch"] for row in rows}
+
+    def heartbeats(self, topic_id: UUID) -> dict[int, int]:
+        """Read the offset behind our last heartbeat in each partition of a topic that had one."""
+        with self.cursor() as cursor:
+            rows = cursor.execute(STATEMENTS.heartbeats.sql, {"topic_id": topic_id}).fetchall()
+        return {row["partition"]: row["beaten_to"] for row in rows}
+
+    def note_heartbeat(self, topic_id: UUID, partition: int, offset: int) -> None:
+        """Note the offset behind a heartbeat, for every process that might send another."""
+        with self.cursor() as cursor:
+            given = {"topic_id": topic_id, "partition": partition, "offset": offset}
+            cursor.execute(STATEMENTS.note_heartbeat.sql, given)
+
+    def topics_read(self) -> set[UUID]:
+        """Read the ids of all topics of which a position is stored."""
+        with self.cursor() as cursor:
+            return {row["topic_id"] for row in cursor.execute(STATEMENTS.topics_read.sql)}
+
     def _read(self, statement: str, parameters: Mapping[str, Any]) -> list[FactAtRest]:
         with translated(), self._datastore.get_connection() as connection:
             cursor = connection.cursor(binary=True, row_factory=tuple_row)
@@ -342,6 +400,11 @@ class Facts(Application[UUID]):
 
 def _fact(row: Sequence[Any]) -> FactAtRest:
     position, stream, version, tenant, event_id, topic, ordinal, occurred, recorded, state, owners, seal = row
+    try:
+        fields, broken = () if seal is None else fields_of(seal), False
+    except SealBroken:
+        # Whoever opens it finds out. It must not keep anybody from reading the others.
+        fields, broken = (), True
     fact = FactAtRest(
         position,
         ThingId(stream),
@@ -354,8 +417,9 @@ def _fact(row: Sequence[Any]) -> FactAtRest:
         recorded,
         orjson.loads(state),
         tuple(owners),
-        () if seal is None else fields_of(seal),
+        fields,
         seal,
+        broken,
     )
     return upcast(fact)
 
@@ -365,13 +429,13 @@ def translated() -> Iterator[None]:
     """Translate what the library and psycopg raise; neither message is passed on, since it may quote parameters."""
     try:
         yield
-    except (psycopg.OperationalError, psycopg.InterfaceError):
+    except (psycopg.OperationalError, psycopg.InterfaceError, *AWAY):
         raise LogUnavailable("the log database cannot be reached") from None
     except psycopg.Error as error:
         raise NobodyCanAct(f"the log database refused a statement ({error.sqlstate})") from None
     except PersistenceError as error:
         cause = error.__cause__
         state = getattr(cause, "sqlstate", None)
-        if cause is None or isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError):
+        if cause is None or isinstance(cause, (psycopg.OperationalError, psycopg.InterfaceError, *AWAY)):
             raise LogUnavailable("the log database cannot be reached") from None
         raise NobodyCanAct(f"the log database refused a statement ({state})") from None

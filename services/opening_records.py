@@ -10,16 +10,22 @@ from psycopg.rows import DictRow
 from crypto.keystore import KeyStore
 from crypto.opening import open_leaves
 from crypto.roots import Roots
-from crypto.sealing import open_seal
+from crypto.sealing import fields_of, open_seal
 from crypto.tree import Tree
 from crypto.wrapping import Key
 from domain.ids import EventId, KeyId, TenantId, ThingId
 
 QUARANTINE_TYPE = "sealdesk.quarantine.v1"
+FIELDS = ("record", "told_as")
+#: 0.1.0 kept the record alone.
+EARLIER_FIELDS = ("record",)
 
 
 def opened_records(keys: KeyStore, roots: Roots, rows: Sequence[DictRow]) -> Iterator[tuple[DictRow, bytes]]:
-    """Open the records whose day key lives, as (row, raw bytes); one whose key is gone is passed over."""
+    """Open the records whose day key lives, as (row, raw bytes); one whose key is gone is passed over.
+
+    A row has `told_as` besides, as in `services.records.Parcel`.
+    """
     by_tenant: dict[TenantId, list[DictRow]] = {}
     for row in rows:
         by_tenant.setdefault(TenantId(row["tenant"]), []).append(row)
@@ -30,6 +36,7 @@ def opened_records(keys: KeyStore, roots: Roots, rows: Sequence[DictRow]) -> Ite
         for row, place in zip(group, places, strict=True):
             key = found[place]
             if isinstance(key, Key):
+                earlier = fields_of(row["seal"]) == EARLIER_FIELDS
                 personal = open_seal(
                     row["seal"],
                     key,
@@ -38,6 +45,7 @@ def opened_records(keys: KeyStore, roots: Roots, rows: Sequence[DictRow]) -> Ite
                     event_id=EventId(place[0]),
                     type=QUARANTINE_TYPE,
                     key_id=place[1],
-                    fields=("record",),
+                    fields=EARLIER_FIELDS if earlier else FIELDS,
                 )
-                yield row, base64.b64decode(personal["record"])
+                told_as = base64.b64decode(personal.get("told_as", ""))
+                yield row | {"told_as": told_as}, base64.b64decode(personal["record"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
@@ -24,9 +24,10 @@ class Projecting:
     def __init__(self, facts: Facts) -> None:
         self._facts = facts
 
-    def catch_up(self, progress: Progress | None = None) -> dict[str, int]:
-        """Fold what is new into every read model. Returns the position each has reached."""
-        return {name: self._catch_up(model, progress) for name, model in MODELS.items()}
+    def catch_up(self, progress: Progress | None = None, *, models: Collection[str] | None = None) -> dict[str, int]:
+        """Fold what is new into every read model, or those that are named. Returns the position each has reached."""
+        wanted = MODELS if models is None else {name: MODELS[name] for name in models}
+        return {name: self._catch_up(model, progress) for name, model in wanted.items()}
 
     @retry(
         retry=retry_if_exception_type(PositionMoved),

@@ -17,9 +17,10 @@ from domain.errors import ShredRefused
 from domain.ids import ThingId
 from projections import tickets
 from services import finding
+from services.effects import Effect
 from services.finding import Found
 from services.log import Facts
-from services.shredding import Effect, Order, Shredding
+from services.shredding import Order, Shredding
 from services.tenants import Tenant
 
 #: The data are no longer necessary for what they were collected for.

@@ -3,72 +3,130 @@
 They can be listed without opening any, shown with a reason, taken up again, dropped, and they end with the key of their
 day. A shred judges them: a record that holds a reference or a value of the person goes; one that cannot be read is
 counted, and ends with its day.
+
+Rule: what names no known tenant, or one that its topic may not claim, lies under the house. No tenant is shown it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-import orjson
 from psycopg.rows import DictRow
 
 from crypto.keystore import KeyStore, rows_of
 from crypto.register import Register
 from crypto.roots import Roots
 from crypto.tree import SQL, Tree
-from domain.catalogue import CATALOGUE, Plan
-from domain.errors import RecordInvalid, ReferenceMalformed, ReferenceUnknown
+from domain.errors import ReferenceUnknown
 from domain.ids import HOUSE, TenantId
-from domain.personal import Kind, Reference
-from services.finding import references_in
+from domain.personal import Reference
 from services.log import STATEMENTS, Facts
+from services.naming import events_in, fenced_among, references_named, says
 from services.opening_records import opened_records
-from services.records import event_of
+from services.records import Place, place_of
+from services.sealed import sealed_in
 
+#: Rows that are opened together, and the bytes of their seals after which a page ends: a record may have 4 MiB.
 PAGE = 1_000
+PAGE_BYTES = 32 * 1024 * 1024
+DAYS = 14
+#: Reasons of records that are kept as ciphertext, or as a batch that may be compressed.
+_BLIND = frozenset({"seal_broken", "pair_unknown", "corrupt"})
+#: As a LIMIT, this is none.
+_ALL = 2**62
 
 
-def _owning(plan: Plan) -> dict[str, Kind]:
-    """Name the references of a type that say whose its fact is, by field. Whoever the team names as writer is not."""
-    roles = {"self", "requester"} if plan.record.TEAM else {"self", "requester", "author"}
-    return {name: mark.kind for name, mark in plan.names if mark.role in roles}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """Some records of a tenant: those of these reason codes, from these topics, with these ids. None is any."""
+
+    codes: Collection[str] | None = None
+    topics: Collection[str] | None = None
+    ids: Collection[UUID] | None = None
+
+    def as_parameters(self) -> dict[str, Any]:
+        """Say the same for a statement."""
+        given = {"codes": self.codes, "topics": self.topics, "ids": self.ids}
+        return {name: None if which is None else list(which) for name, which in given.items()}
 
 
-#: Which kinds of reference stand in a field of that name, in any record type, where they say whose the record is.
-_KINDS: dict[str, frozenset[Kind]] = {}
-for _plan in CATALOGUE.values():
-    for _name, _kind in _owning(_plan).items():
-        _KINDS[_name] = _KINDS.get(_name, frozenset()) | {_kind}
-#: Whoever stands only here is named in the record of somebody else, who loses no more than that.
-_MERELY_NAMED = {name for plan in CATALOGUE.values() for name, _ in plan.names} - _KINDS.keys()
+EVERY = Choice()
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A record in memory, as it came."""
+
+    id: UUID
+    place: Place | None
+    raw: bytes = field(repr=False)
+    told_as: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a shred found in the quarantine: how many records went, how many nobody could judge.
+
+    The latter are gone by the day `gone_by`, None if there are none.
+    """
+
+    dropped: int
+    not_judged: int
+    gone_by: date | None
 
 
 class Quarantine:
-    """The quarantined records of one installation."""
+    """The quarantined records of one installation. A record stays for `days` days after the day it came."""
 
-    def __init__(self, facts: Facts, keys: KeyStore, roots: Roots) -> None:
+    def __init__(self, facts: Facts, keys: KeyStore, roots: Roots, days: int = DAYS) -> None:
         self._facts = facts
         self._keys = keys
         self._roots = roots
+        self._days = days
 
-    def listed(self, tenant: TenantId) -> list[dict[str, Any]]:
-        """List a tenant's records, and those of no known tenant: id, code, declared field, since when. Open none."""
+    def listed(
+        self, tenant: TenantId, choice: Choice = EVERY, *, limit: int | None = None, after: UUID | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """List a tenant's records, or those of the house, as they came; those behind one of them. Open none.
+
+        Raises:
+            ReferenceUnknown: there is no record with the id `after`.
+        """
+        at = 0 if after is None else self._arrived(tenant, after)
+        left = _ALL if limit is None else limit
+        while left > 0:
+            parameters = {"tenant": tenant, "after": at, "limit": min(left, PAGE), **choice.as_parameters()}
+            with self._facts.cursor() as cursor:
+                rows = cursor.execute(STATEMENTS.quarantine_list.sql, parameters).fetchall()
+            yield from (self._shown(row) for row in rows)
+            if len(rows) < PAGE:
+                return
+            at, left = rows[-1]["arrived"], left - len(rows)
+
+    def _shown(self, row: DictRow) -> dict[str, Any]:
+        return {
+            "record": str(row["quarantine_id"]),
+            "code": row["code"],
+            "path": row["path"],
+            "at": row["at"].isoformat(),
+            "gone_by": self._gone_by(row["at"]).isoformat(),
+            "topic": row["topic"],
+            "partition": row["partition"],
+            "offset": row["record_offset"],
+            "waits": row["waits_for"] is not None,
+        }
+
+    def summary(self, tenant: TenantId, choice: Choice = EVERY) -> list[dict[str, Any]]:
+        """Count records by reason code, declared field and topic, with the times of the oldest and the newest."""
         with self._facts.cursor() as cursor:
-            rows = cursor.execute(STATEMENTS.quarantine_list.sql, {"tenants": [tenant, HOUSE]}).fetchall()
-        return [
-            {
-                "record": str(row["quarantine_id"]),
-                "code": row["code"],
-                "path": row["path"],
-                "at": row["at"].isoformat(),
-                "waits": row["waits_for"] is not None,
-                "tenant_known": row["tenant"] != HOUSE,
-            }
-            for row in rows
-        ]
+            rows = cursor.execute(
+                STATEMENTS.quarantine_summary.sql, {"tenant": tenant, **choice.as_parameters()}
+            ).fetchall()
+        return [row | {"oldest": row["oldest"].isoformat(), "newest": row["newest"].isoformat()} for row in rows]
 
     def show(self, tenant: TenantId, record: UUID) -> bytes:
         """Open one record. Leave an access line before.
@@ -76,73 +134,105 @@ class Quarantine:
         Raises:
             ReferenceUnknown: there is no such record, or its day is over.
         """
-        for _, raw in opened_records(self._keys, self._roots, self._rows(tenant, [record])):
-            return raw
+        for opened in self.opened(tenant, Choice(ids=[record])):
+            return opened.raw
         raise ReferenceUnknown("there is no such record in the quarantine; list them with: sealdesk quarantine list")
 
-    def drop(self, tenant: TenantId, records: Collection[UUID]) -> int:
+    def drop(self, tenant: TenantId, choice: Choice) -> int:
         """Destroy the keys of some records, and the records. Returns how many there were."""
-        rows = self._rows(tenant, records)
-        self._destroy(rows)
-        return len(rows)
+        dropped = 0
+        for rows in self._pages(tenant, choice):
+            self._destroy(rows)
+            dropped += len(rows)
+        return dropped
 
-    def opened(self, tenant: TenantId, records: Collection[UUID] | None = None) -> Iterator[tuple[UUID, bytes]]:
-        """Open some records, or all of a tenant, as (id, raw bytes)."""
-        for row, raw in opened_records(self._keys, self._roots, self._rows(tenant, records)):
-            yield row["quarantine_id"], raw
+    def opened(self, tenant: TenantId, choice: Choice = EVERY) -> Iterator[Opened]:
+        """Open some records, page by page, as they came."""
+        for page in self.opened_pages(tenant, choice):
+            yield from page
 
-    def expire(self, *, at: datetime, days: int) -> int:
-        """Let the records go whose day was more than `days` ago, through the death of its key. Returns how many."""
-        oldest = (at - timedelta(days=days)).date()
+    def opened_pages(self, tenant: TenantId, choice: Choice = EVERY) -> Iterator[list[Opened]]:
+        """Open some records. A page holds few enough to be in memory at once."""
+        for rows in self._pages(tenant, choice):
+            yield [
+                Opened(row["quarantine_id"], place_of(row), raw, row["told_as"])
+                for row, raw in opened_records(self._keys, self._roots, rows)
+            ]
+
+    def expire(self, *, at: datetime) -> int:
+        """Let the records go that have had their days, through the death of their day's key. Returns how many."""
+        oldest = (at - timedelta(days=self._days)).date()
         with self._keys.transaction() as cursor:
             cursor.execute(SQL.expire_days.sql, {"oldest": oldest.isoformat()})
         with self._facts.cursor() as cursor:
             return cursor.execute(STATEMENTS.expire_quarantine.sql, {"oldest": oldest}).rowcount
 
-    def judge(self, tenant: TenantId, values: Sequence[str]) -> tuple[int, int]:
+    def judge(self, tenant: TenantId, values: Sequence[str]) -> Judgement:
         """Drop a tenant's records that hold a fenced reference, or one of these values.
 
-        Returns how many were dropped, and how many could not be judged: what is no JSON, without values to look for,
-        and what names no known tenant.
+        What names no known tenant cannot be judged, nor can ciphertext, what is compressed, or what was cut; nor,
+        without values to look for, what is no JSON.
         """
         wanted = [value.casefold() for value in values]
-        condemned: list[DictRow] = []
-        all_rows = self._rows(tenant, None)
-        rows = [row for row in all_rows if row["tenant"] == tenant]
-        unjudged = len(all_rows) - len(rows)
-        for start in range(0, len(rows), PAGE):
-            page = list(opened_records(self._keys, self._roots, rows[start : start + PAGE]))
-            read = [_references(raw) for _, raw in page]
-            fenced = self._fenced(tenant, {reference for found in read if found for reference in found})
-            for (row, raw), found in zip(page, read, strict=True):
-                if _says(raw, wanted, is_json=found is not None) or (found and not fenced.isdisjoint(found)):
+        dropped, unjudged, newest = 0, *self._of_the_house()
+        for rows in self._pages(tenant, EVERY):
+            condemned: list[DictRow] = []
+            page = list(opened_records(self._keys, self._roots, rows))
+            named = [references_named(raw) for _, raw in page]
+            fenced = self._fenced(tenant, {reference for found in named for reference in found})
+            for (row, raw), found in zip(page, named, strict=True):
+                if not fenced.isdisjoint(found) or says(raw, wanted):
                     condemned.append(row)
-                elif found is None and not wanted:
+                elif _is_blind(row["code"], raw, bool(wanted)):
                     unjudged += 1
-        self._destroy(condemned)
-        return len(condemned), unjudged
+                    newest = row["at"] if newest is None else max(newest, row["at"])
+            self._destroy(condemned)
+            dropped += len(condemned)
+        return Judgement(dropped, unjudged, None if newest is None else self._gone_by(newest))
 
     def is_empty(self, tenant: TenantId) -> bool:
         """Tell whether nothing of this tenant is in the quarantine."""
-        return not self._rows(tenant, None)
+        return next(self.listed(tenant, limit=1), None) is None
+
+    def count_unclaimed(self) -> int:
+        """Count the records that lie under the house."""
+        return self._of_the_house()[0]
+
+    def _of_the_house(self) -> tuple[int, datetime | None]:
+        """Count the records of no known tenant, and say when the newest came."""
+        with self._facts.cursor() as cursor:
+            [row] = cursor.execute(STATEMENTS.quarantine_count.sql, {"tenant": HOUSE}).fetchall()
+        return row["records"], row["newest"]
 
     def _fenced(self, tenant: TenantId, references: Collection[Reference]) -> set[Reference]:
         if not references:
             return set()
         with self._keys.transaction() as cursor:
-            register = Register(Tree(cursor, self._roots), tenant)
-            indexes = dict(_indexed(register.index, references))
-            known = register.look_up(indexes.values())
-        return {
-            reference
-            for reference, index in indexes.items()
-            if index in known and known[index].fenced is not None and known[index].inside is None
-        }
+            return fenced_among(Register(Tree(cursor, self._roots), tenant), references)
 
-    def _rows(self, tenant: TenantId, records: Collection[UUID] | None) -> list[DictRow]:
+    def _arrived(self, tenant: TenantId, record: UUID) -> int:
+        given = {"tenant": tenant, "after": 0, "limit": 1, **Choice(ids=[record]).as_parameters()}
         with self._facts.cursor() as cursor:
-            given = {"tenants": [tenant, HOUSE], "ids": None if records is None else list(records)}
-            return cursor.execute(STATEMENTS.quarantine_rows.sql, given).fetchall()
+            rows = cursor.execute(STATEMENTS.quarantine_list.sql, given).fetchall()
+        if not rows:
+            raise ReferenceUnknown("There is no record with the id that --after names.")
+        return int(rows[0]["arrived"])
+
+    def _pages(self, tenant: TenantId, choice: Choice) -> Iterator[list[DictRow]]:
+        """Read records with their seals, as they came; what comes meanwhile is read, too."""
+        after = 0
+        while True:
+            bounds = {"tenant": tenant, "after": after, "limit": PAGE, "bytes": PAGE_BYTES}
+            with self._facts.cursor() as cursor:
+                rows = cursor.execute(STATEMENTS.quarantine_page.sql, {**bounds, **choice.as_parameters()}).fetchall()
+            if not rows:
+                return
+            after = rows[-1]["arrived"]
+            yield rows
+
+    def _gone_by(self, at: datetime) -> date:
+        """Say on which day at the latest the key of a day is dead, if a process of sealdesk runs on it."""
+        return at.astimezone(UTC).date() + timedelta(days=self._days + 1)
 
     def _destroy(self, rows: Sequence[DictRow]) -> None:
         """Keys first: a crash in between leaves rows that nobody can open, and that end with their day."""
@@ -154,69 +244,8 @@ class Quarantine:
                 cursor.execute(STATEMENTS.leave_quarantine.sql, {"ids": ids})
 
 
-def _indexed(
-    index: Callable[[Reference], bytes], references: Collection[Reference]
-) -> Iterator[tuple[Reference, bytes]]:
-    for reference in references:
-        try:
-            yield reference, index(reference)
-        except ReferenceMalformed:
-            continue
-
-
-def _says(raw: bytes, wanted: Collection[str], *, is_json: bool) -> bool:
-    """Tell whether a field of a record is one of these values; of what is no JSON, whether it says one anywhere."""
-    if is_json:
-        return any(str(item).strip().casefold() in wanted for _, item in _leaves(orjson.loads(raw)))
-    text = raw.decode(errors="replace").casefold()
-    return any(value in text for value in wanted)
-
-
-def _references(raw: bytes) -> set[Reference] | None:
-    """Read whatever may be a reference in a record that may be wrong in any way; None when it is no JSON at all."""
-    try:
-        events = orjson.loads(raw) if raw.lstrip()[:1] == b"[" else [event_of(raw)]
-    except (RecordInvalid, orjson.JSONDecodeError):
-        return None
-    found: set[Reference] = set()
-    for event in events:
-        if isinstance(event, dict):
-            plan = CATALOGUE.get(str(event.get("type")))
-            envelope = {name: item for name, item in event.items() if name != "data"}
-            found.update(reference for reference in _walk(envelope, None) if reference.kind is Kind.EMAIL)
-            found.update(_walk(event.get("data"), plan))
-            if isinstance(subject := event.get("subject"), str):
-                found.update(references_in(subject))
-    return found
-
-
-def _leaves(value: Any) -> Iterator[tuple[str, Any]]:
-    """List the single values in a record with the name of their field. It may nest deeper than Python calls."""
-    left = [("", value)]
-    while left:
-        name, item = left.pop()
-        if isinstance(item, dict):
-            left.extend((str(key), inner) for key, inner in item.items())
-        elif isinstance(item, list):
-            left.extend((name, inner) for inner in item)
-        elif name not in _MERELY_NAMED:
-            yield name, item
-
-
-def _walk(value: Any, plan: Plan | None) -> Iterator[Reference]:
-    """Find addresses, and ids in the fields that are known to hold them, but for those who are merely named.
-
-    The number of a comment is no number of a person: what a field holds, the record's type says, if it has one.
-    """
-    kinds_of = _KINDS
-    if plan is not None:
-        declared = _owning(plan)
-        kinds_of = {name: kinds for name, kinds in _KINDS.items() if name not in plan.record.model_fields}
-        kinds_of |= {name: frozenset({kind}) for name, kind in declared.items()}
-    for name, item in _leaves(value):
-        if isinstance(item, str | int | float) and not isinstance(item, bool):
-            kinds = set(kinds_of.get(name, ()))
-            if isinstance(item, str) and "@" in item:
-                kinds.add(Kind.EMAIL)
-            for kind in kinds:
-                yield Reference(kind, str(item))
+def _is_blind(code: str, raw: bytes, values: bool) -> bool:
+    """Tell whether a search in a record says nothing. `values` is whether there are any to look for."""
+    if code in _BLIND or sealed_in(raw) is not None:
+        return True
+    return (code == "too_large" or not values) and events_in(raw) is None

@@ -9,8 +9,9 @@ An error here says which code and which declared field, and never repeats what s
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -49,17 +50,51 @@ class Draft:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where a record stood in Kafka. The offset is the broker's, in that partition."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
 class Parcel:
-    """What is taken or refused as one. `raw` is what the publisher sent; `error` says why it parsed to nothing."""
+    """What is taken or refused as one. `raw` is what the publisher sent; `error` says why it parsed to nothing.
+
+    `place` is None for what came in a file. `told_as` is the hash by which receipts name a record that came sealed: its
+    id outside is another than inside, and only its publisher knows which belong together.
+    """
 
     raw: bytes = field(repr=False)
     tenant: str | None
     drafts: tuple[Draft, ...] = ()
     error: RecordInvalid | None = None
+    place: Place | None = None
+    told_as: bytes = field(default=b"", repr=False)
 
 
-def parcel_of(raw: bytes, default_tenant: str | None = None) -> Parcel:
+def record_hash(tenant: str | None, source: str, id_: str) -> bytes:
+    """Name a record as its publisher can: SHA-256 of tenant, source and id, each before its bytes its length.
+
+    Lengths have 4 bytes, big endian; what a record does not say is empty. `source` and `id` are as they were sent.
+    """
+    parts = [part.encode(errors="surrogatepass") for part in (tenant or "", source, id_)]
+    return hashlib.sha256(b"".join(len(part).to_bytes(4, "big") + part for part in parts)).digest()
+
+
+def place_of(row: Mapping[str, Any]) -> Place | None:
+    """Read where a quarantined record stood, from its row."""
+    return None if row["topic"] is None else Place(row["topic"], row["partition"], row["record_offset"])
+
+
+def parcel_of(raw: bytes, default_tenant: str | None = None, place: Place | None = None) -> Parcel:
     """Read one CloudEvent in JSON. It never raises: what cannot be read becomes a parcel with an error."""
+    parcel = _parcel_of(raw, default_tenant)
+    return parcel if place is None else replace(parcel, place=place)
+
+
+def _parcel_of(raw: bytes, default_tenant: str | None) -> Parcel:
     tenant = default_tenant
     try:
         if len(raw) > RECORD_BYTES:

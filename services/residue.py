@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 from uuid import UUID
@@ -35,6 +36,14 @@ STREAMS = 500
 SHREDS = 500
 
 
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What is left of a shred, by place, and of how many seals nobody can say whether they open: they were changed."""
+
+    found: Mapping[str, int]
+    not_judged: int = 0
+
+
 class Residue:
     """Search the live databases."""
 
@@ -43,13 +52,15 @@ class Residue:
         self._keys = keys
         self._roots = roots
 
-    def of_shred(self, row: DictRow) -> dict[str, int]:
+    def of_shred(self, row: DictRow) -> Left:
         """Count what is left of one shred, by place: keys, ways of the register, seals on the log, read models."""
         ids, things = _targets(row)
         streams = self._streams(ids, things)
-        return self._of_tables(row) | {"log": self._opens_in_streams(TenantId(row["tenant"]), set(ids), streams)}
+        broken: list[FactAtRest] = []
+        in_log = self._opens_in_streams(TenantId(row["tenant"]), set(ids), streams, broken)
+        return Left(self._of_tables(row) | {"log": in_log}, len(broken))
 
-    def of_shreds(self, rows: Sequence[DictRow]) -> list[dict[str, int]]:
+    def of_shreds(self, rows: Sequence[DictRow]) -> list[Left]:
         """Count what is left of several shreds of one tenant, each by place. What is clean is clean in one pass."""
         ids, things = [], []
         for row in rows:
@@ -58,8 +69,11 @@ class Residue:
             things.extend(alone)
         tenant = TenantId(rows[0]["tenant"])
         found = self._in_tables(tenant, ids, things)
-        found["log"] = self._opens_in_streams(tenant, {*ids, *things}, self._streams(ids, []) + things)
-        return [found if not any(found.values()) else self.of_shred(row) for row in rows]
+        broken: list[FactAtRest] = []
+        found["log"] = self._opens_in_streams(tenant, {*ids, *things}, self._streams(ids, []) + things, broken)
+        if broken or any(found.values()):
+            return [self.of_shred(row) for row in rows]
+        return [Left(found)] * len(rows)
 
     def _of_tables(self, row: DictRow) -> dict[str, int]:
         return self._in_tables(TenantId(row["tenant"]), *_targets(row))
@@ -79,8 +93,12 @@ class Residue:
                 found[f"read model {model}"] = rows_of(cursor, statement, **given)[0]["found"]
         return found
 
-    def of_all(self, tenant: TenantId) -> dict[str, int]:
-        """Count what is left of every shred of a tenant, by place. The log is read once, whole."""
+    def of_all(self, tenant: TenantId, broken: list[FactAtRest] | None = None) -> dict[str, int]:
+        """Count what is left of every shred of a tenant, by place. The log is read once, whole.
+
+        Facts of which nobody can say it, because their seals were changed, are put into `broken`.
+        """
+        changed = [] if broken is None else broken
         found: Counter[str] = Counter(dict.fromkeys(("keys", "register", "files", "log"), 0))
         found.update({f"read model {model}": 0 for model in MODELS})
         with self._keys.transaction() as cursor:
@@ -98,7 +116,7 @@ class Residue:
         after = 0
         while gone and (page := self._facts.page(after, PAGE)):
             after = page[-1].position
-            found["log"] += self._opens(tenant, gone, page)
+            found["log"] += self._opens(tenant, gone, page, changed)
         return dict(found)
 
     def _streams(self, ids: Sequence[UUID], things: Sequence[UUID]) -> list[UUID]:
@@ -108,21 +126,25 @@ class Residue:
         with self._keys.transaction() as cursor:
             return [row["thing_id"] for row in rows_of(cursor, SQL.streams_of_owners.sql, owners=list(ids))]
 
-    def _opens_in_streams(self, tenant: TenantId, ids: set[UUID], streams: Sequence[UUID]) -> int:
+    def _opens_in_streams(
+        self, tenant: TenantId, ids: set[UUID], streams: Sequence[UUID], broken: list[FactAtRest]
+    ) -> int:
         opened = 0
         for start in range(0, len(streams), STREAMS):
             some = streams[start : start + STREAMS]
-            opened += self._opens(tenant, ids or set(some), self._facts.streams(some))
+            opened += self._opens(tenant, ids or set(some), self._facts.streams(some), broken)
         return opened
 
-    def _opens(self, tenant: TenantId, gone: set[UUID], facts: Sequence[FactAtRest]) -> int:
+    def _opens(self, tenant: TenantId, gone: set[UUID], facts: Sequence[FactAtRest], broken: list[FactAtRest]) -> int:
         """Count the seals of shredded people and things that can still be opened; there should be none."""
-        places = [
-            (fact.stream, header_of(fact.seal).key_id)
+        theirs = [
+            fact
             for fact in facts
-            if fact.seal is not None
-            and fact.tenant == tenant
-            and (fact.stream in gone or not gone.isdisjoint(fact.owners))
+            if fact.tenant == tenant and (fact.stream in gone or not gone.isdisjoint(fact.owners))
+        ]
+        broken.extend(fact for fact in theirs if fact.broken)
+        places = [
+            (fact.stream, header_of(fact.seal).key_id) for fact in theirs if fact.seal is not None and not fact.broken
         ]
         if not places:
             return 0

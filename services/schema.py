@@ -15,14 +15,23 @@ def create(log_dsn: str, keys_dsn: str) -> None:
     Raises:
         LogUnavailable, KeysUnavailable: a database cannot be reached.
     """
-    try:
-        _create(log_dsn, (files("services") / "sql/0001.log.sql").read_text(), "facts_events")
-    except psycopg.OperationalError:
-        raise LogUnavailable("the log database cannot be reached") from None
+    create_log(log_dsn)
     try:
         _create(keys_dsn, (files("crypto") / "sql/0001.keys.sql").read_text(), "wrapping_keys")
     except psycopg.OperationalError:
         raise KeysUnavailable("the key database cannot be reached") from None
+
+
+def create_log(dsn: str) -> None:
+    """Bring the log database alone to the current schema.
+
+    Raises:
+        LogUnavailable: it cannot be reached.
+    """
+    try:
+        _create(dsn, (files("services") / "sql/0001.log.sql").read_text(), "facts_events")
+    except psycopg.OperationalError:
+        raise LogUnavailable("the log database cannot be reached") from None
 
 
 def _create(dsn: str, script: str, sign: str) -> None:

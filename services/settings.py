@@ -16,7 +16,10 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import platformdirs
+import psycopg
+from psycopg.conninfo import make_conninfo
 
+from crypto import outbox
 from domain.errors import SettingsWrong
 from services.kafka.connecting import Broker, Mechanism
 
@@ -48,6 +51,14 @@ class Settings:
     fence_days: int = 400
     #: How long a record stays in the quarantine; then the key of its day dies.
     quarantine_days: int = 14
+    #: How long what upstream called the erased is kept, sealed, for recipients that have not acknowledged.
+    news_days: int = outbox.DAYS
+    #: Whether what is stored is deleted from the topics.
+    clearing: bool = True
+    #: Whether publishers are told what became of each record.
+    receipts: bool = True
+    #: How long a record may lie in a topic unread; then the brokers delete it.
+    topic_days: int = 7
     #: Analysts are told of no group of fewer tickets than this.
     fold: int = 5
     #: Who acts, as it will stand, sealed, in access lines and cases.
@@ -62,7 +73,7 @@ class Settings:
                 the variable and never repeats a DSN.
         """
         data = (data.expanduser().resolve() if data else None) or _folder(environ, "SEALDESK_DATA")
-        log_dsn, keys_dsn = environ.get("SEALDESK_LOG_DSN") or None, environ.get("SEALDESK_KEYS_DSN") or None
+        log_dsn, keys_dsn = log_dsn_of(environ), _dsn(environ, "KEYS")
         if (log_dsn is None) != (keys_dsn is None):
             raise SettingsWrong("Set both SEALDESK_LOG_DSN and SEALDESK_KEYS_DSN, or neither.")
         if data is None and log_dsn is None:
@@ -86,10 +97,65 @@ class Settings:
             batch_size=_number(environ, "SEALDESK_BATCH", cls.batch_size, least=1),
             brake=_number(environ, "SEALDESK_BRAKE", cls.brake, least=0),
             fence_days=_number(environ, "SEALDESK_FENCE_DAYS", cls.fence_days, least=1),
-            quarantine_days=_number(environ, "SEALDESK_QUARANTINE_DAYS", cls.quarantine_days, least=1),
+            quarantine_days=quarantine_days_of(environ),
+            news_days=_number(environ, "SEALDESK_NEWS_DAYS", cls.news_days, least=1),
+            clearing=clearing_of(environ),
+            receipts=receipts_of(environ),
+            topic_days=topic_days_of(environ),
             fold=_number(environ, "SEALDESK_FOLD", cls.fold, least=2),
             actor=environ.get("SEALDESK_ACTOR") or _login_name(),
         )
+
+
+def log_dsn_of(environ: Mapping[str, str] = os.environ) -> str | None:
+    """Read where the log database is; None without SEALDESK_LOG_DSN.
+
+    Raises:
+        SettingsWrong: the DSN is malformed, or the file of its password cannot be read.
+    """
+    return _dsn(environ, "LOG")
+
+
+def quarantine_days_of(environ: Mapping[str, str] = os.environ) -> int:
+    """Read how many days a record stays in the quarantine.
+
+    Raises:
+        SettingsWrong: SEALDESK_QUARANTINE_DAYS is no whole number, or none.
+    """
+    return _number(environ, "SEALDESK_QUARANTINE_DAYS", Settings.quarantine_days, least=1)
+
+
+def listen_of(environ: Mapping[str, str] = os.environ) -> tuple[str, int] | None:
+    """Read where /metrics, /healthz and /readyz are served, as host and port; None without SEALDESK_LISTEN.
+
+    A port alone is one on loopback.
+
+    Raises:
+        SettingsWrong: it is no `host:port`.
+    """
+    text = environ.get("SEALDESK_LISTEN")
+    if not text:
+        return None
+    host, _, port = text.rpartition(":")
+    if not port.isascii() or not port.isdecimal() or int(port) > 65_535:
+        raise SettingsWrong("SEALDESK_LISTEN is host:port, or a port alone for loopback.")
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+
+def _dsn(environ: Mapping[str, str], name: str) -> str | None:
+    """Return the DSN of a database, with the password that stands in a file of its own."""
+    dsn = environ.get(f"SEALDESK_{name}_DSN") or None
+    file = _folder(environ, f"SEALDESK_{name}_PASSWORD_FILE")
+    if file is None:
+        return dsn
+    if dsn is None:
+        raise SettingsWrong(f"SEALDESK_{name}_PASSWORD_FILE needs SEALDESK_{name}_DSN.")
+    try:
+        return make_conninfo(dsn, password=file.read_text().strip())
+    except (OSError, UnicodeDecodeError):
+        raise SettingsWrong(f"SEALDESK_{name}_PASSWORD_FILE: {file} cannot be read.") from None
+    except psycopg.Error:
+        raise SettingsWrong(f"SEALDESK_{name}_DSN is no connection string of PostgreSQL.") from None
 
 
 def broker_of(environ: Mapping[str, str] = os.environ) -> Broker | None:
@@ -117,6 +183,40 @@ def broker_of(environ: Mapping[str, str] = os.environ) -> Broker | None:
     if (user := environ.get("SEALDESK_KAFKA_USER") or None) and files["password_file"] is None:
         raise SettingsWrong("SEALDESK_KAFKA_USER needs SEALDESK_KAFKA_PASSWORD_FILE.")
     return Broker(bootstrap=bootstrap, tls=said == "on", user=user, mechanism=mechanism, **files)
+
+
+def clearing_of(environ: Mapping[str, str] = os.environ) -> bool:
+    """Read whether what is stored is deleted from the topics.
+
+    Raises:
+        SettingsWrong: SEALDESK_CLEARING is neither on nor off.
+    """
+    return _switch(environ, "SEALDESK_CLEARING")
+
+
+def receipts_of(environ: Mapping[str, str] = os.environ) -> bool:
+    """Read whether receipts are sent.
+
+    Raises:
+        SettingsWrong: SEALDESK_RECEIPTS is neither on nor off.
+    """
+    return _switch(environ, "SEALDESK_RECEIPTS")
+
+
+def _switch(environ: Mapping[str, str], variable: str) -> bool:
+    said = environ.get(variable) or "on"
+    if said not in ("on", "off"):
+        raise SettingsWrong(f"{variable} is on or off.")
+    return said == "on"
+
+
+def topic_days_of(environ: Mapping[str, str] = os.environ) -> int:
+    """Read how many days a record may lie in a topic unread.
+
+    Raises:
+        SettingsWrong: SEALDESK_TOPIC_DAYS is no whole number, or none.
+    """
+    return _number(environ, "SEALDESK_TOPIC_DAYS", Settings.topic_days, least=1)
 
 
 def _secrets(data: Path | None, environ: Mapping[str, str]) -> dict[str, Path]:

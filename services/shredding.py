@@ -3,92 +3,48 @@
 The ledger line is the point of no return. Each step may run twice, and `resume` goes on with whatever a crash left:
 an intended shred without a ledger line is abandoned, any other is finished.
 
-    intended    the row stands; nothing is destroyed
-    destroyed   key material dropped, rows marked, references fenced: nothing opens any more
+    intended    the row stands, and what recipients will be told is held, sealed; nothing is destroyed
+    destroyed   key material dropped, rows marked, references fenced: nothing opens any more; recipients may be told
     told        subject.shredded or content.shredded stands on the log
     finished    read models blanked, keys beneath swept, residue looked for, certificate signed
 """
 
 from __future__ import annotations
 
-import os
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field
-from datetime import datetime, timedelta
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from psycopg import Cursor
 from psycopg.rows import DictRow
-from psycopg.types.json import Jsonb
 
-from crypto import certificates
 from crypto.keystore import KeyStore, rows_of
-from crypto.ledger import Ledger, Line, commitment
-from crypto.register import SQL as REGISTER
+from crypto.ledger import Ledger, Line
 from crypto.register import Register, quarter
 from crypto.roots import Roots
 from crypto.tree import SQL, Tree
-from domain.errors import BlobsUnavailable, LedgerBroken, NobodyCanAct, ReferenceUnknown, SettingsWrong, ShredRefused
+from domain.errors import ReferenceUnknown, ShredRefused
 from domain.ids import EventId, TenantId, ThingId
-from domain.personal import Kind, Reference
+from domain.personal import Reference
 from domain.requests import ShredWasRefused, abandon_shred, approve_shred, refuse_shred
 from domain.subjects import CONTENT_SHREDDED
 from services import finding, keeping
+from services.certifying import Begun, Certifying
 from services.desk_words import as_text, seal_words
+from services.destroying import Destroying, step
+from services.effects import Effect, effect_on
 from services.finding import Found
-from services.living import Living, values_of
+from services.living import values_of
 from services.log import Facts, SealedFact
+from services.news import Held, News
 from services.privacy import Privacy
 from services.quarantine import Quarantine
-from services.residue import NOT_SEARCHED, Residue
+from services.residue import Residue
 
-#: How long a request that began before a shred may still hold a key in memory, in seconds.
-REQUEST_SECONDS = 30
-#: Keys or references swept in one transaction, so that nobody waits long for their locks.
-SLICE = 5_000
-SALT_BYTES = 32
 #: Shreds of one order that share a pass over the read models and the log.
 TOGETHER = 1_000
 _HELD = "a hold stands in the way; list them with: sealdesk hold list"
-
-
-@dataclass(frozen=True, slots=True)
-class Effect:
-    """What a shred takes, and what it changes for others. The dry run and the certificate count alike.
-
-    facts              facts that nobody can read any more
-    tickets            tickets that go whole
-    calls, chats       calls and chats that do
-    posts              topics and comments that do
-    files              attachments, pictures and recordings that nobody can open any more
-    references         ids and addresses that are fenced
-    others_tickets     tickets and other things of other people in which something becomes unreadable
-    others_entries     how many facts that is
-    merged             people who were merged into this one, and go along
-    """
-
-    facts: int = 0
-    tickets: int = 0
-    calls: int = 0
-    chats: int = 0
-    posts: int = 0
-    files: int = 0
-    references: int = 0
-    others_tickets: int = 0
-    others_entries: int = 0
-    merged: int = 0
-
-    def as_dict(self) -> dict[str, int]:
-        """Give the counts by name."""
-        return asdict(self)
-
-    def __add__(self, other: Effect) -> Effect:
-        mine, theirs = asdict(self), asdict(other)
-        return Effect(**{name: mine[name] + theirs[name] for name in mine})
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,17 +60,11 @@ class Order:
     living: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Begun:
-    """A shred whose key is gone: its row, its ledger line, and what the person was called, where that is needed."""
-
-    row: DictRow = field(repr=False)
-    line: Line
-    values: Sequence[str] = field(repr=False)
-
-
 class Shredding:
-    """Carry shreds out. `project` brings every read model to the head of the log, `sweep_files` deletes files."""
+    """Carry shreds out, and have written down before what recipients will be told.
+
+    `project` brings every read model to the head of the log; `sweep` tidies up beneath.
+    """
 
     def __init__(
         self,
@@ -122,13 +72,13 @@ class Shredding:
         keys: KeyStore,
         roots: Roots,
         ledger: Ledger,
-        signing: Ed25519PrivateKey,
         privacy: Privacy,
         residue: Residue,
-        living: Living,
         quarantine: Quarantine,
         project: Callable[[], object],
-        sweep_files: Callable[[Iterable[tuple[ThingId, UUID]]], object],
+        sweep: Callable[[DictRow], object],
+        certifying: Certifying,
+        news: News,
         access_line: Callable[[TenantId, Sequence[UUID], str], object],
         *,
         brake: int,
@@ -138,13 +88,16 @@ class Shredding:
         self._keys = keys
         self._roots = roots
         self._ledger = ledger
-        self._signing = signing
         self._privacy = privacy
         self._residue = residue
-        self._living = living
         self._quarantine = quarantine
         self._project = project
-        self._sweep_files = sweep_files
+        self._sweep = sweep
+        self._destroying = Destroying(keys, roots, ledger, privacy, news, clock)
+        self._destroy = self._destroying.destroy
+        self._certify = certifying.certify
+        self._certifying = certifying
+        self._news = news
         self._access_line = access_line
         self._brake = brake
         self._clock = clock
@@ -189,18 +142,7 @@ class Shredding:
         """Count what a shred would take. Nothing is changed."""
         with self._keys.transaction() as cursor:
             tree = Tree(cursor, self._roots)
-            return self._effect(tree, found)
-
-    def _effect(self, tree: Tree, found: Found) -> Effect:
-        if found.kind == "thing":
-            rows = rows_of(tree.cursor, SQL.leaves_of_thing.sql, thing_id=found.id)
-            living = Counter(bool(row["blob"]) for row in rows if row["wrapped"] is not None)
-            references = rows_of(tree.cursor, REGISTER.count_backs.sql, owners=[found.id])[0]["backs"]
-            return Effect(facts=living[False], files=living[True], references=references, **_by_kind(found.kinds))
-        owners = list(found.group)
-        counts = rows_of(tree.cursor, SQL.effect_on_leaves.sql, owners=owners, profiles=list(found.profiles))[0]
-        backs = rows_of(tree.cursor, REGISTER.count_backs.sql, owners=[*owners, *found.things])[0]["backs"]
-        return Effect(references=backs, merged=len(owners) - 1, **_by_kind(found.kinds), **counts)
+            return effect_on(tree, found)
 
     def request(self, found: Found, order: Order) -> dict[str, Any]:
         """Shred what was found, and give the certificate.
@@ -237,7 +179,7 @@ class Shredding:
         now = {found.id: self._again(found).id for found in wanted}
         targets = list(dict.fromkeys(now.values()))
         for start in range(0, len(targets), TOGETHER):
-            begun: dict[UUID, _Begun] = {}
+            begun: dict[UUID, Begun] = {}
             with self._keys.tasks() as take:
                 for target in targets[start : start + TOGETHER]:
                     shred = uuid4()
@@ -265,7 +207,7 @@ class Shredding:
             )
         )
 
-    def _begin(self, found: Found, order: Order, shred: UUID, words: str, take: Callable[[str], bool]) -> _Begun:
+    def _begin(self, found: Found, order: Order, shred: UUID, words: str, take: Callable[[str], bool]) -> Begun:
         """Go as far as telling the log: from there on nothing of it opens.
 
         Raises:
@@ -278,11 +220,12 @@ class Shredding:
             self._approve(found, order, shred, words)
         except ShredRefused:
             with self._keys.transaction() as cursor:
-                self._step(cursor, shred, "abandoned")
+                step(cursor, shred, "abandoned")
             raise
         needed = order.living or (found.kind == "subject" and not self._quarantine.is_empty(order.tenant))
         values = self._values(found, order, shred) if needed else ()
-        begun = self._destroy_and_tell(shred, values, may_begin=True)
+        held = self._news.hold(order.tenant, shred, found.id)
+        begun = self._destroy_and_tell(shred, values, held, may_begin=True)
         if begun is None:
             raise ShredRefused("held", _HELD)
         return begun
@@ -368,25 +311,39 @@ class Shredding:
         for row in rows:
             with self._keys.alone(str(row["shred_id"])) as alone:
                 # Whoever holds the lock is alive and at it.
-                if alone and (begun := self._destroy_and_tell(row["shred_id"], (), may_begin=False)) is not None:
+                if alone and (begun := self._resumed(row["shred_id"])) is not None:
                     self._finish([begun], search_living=False)
         return len(rows)
+
+    def recertify(self, shred: UUID, **changes: Any) -> dict[str, Any] | None:
+        """Issue a certificate anew with some entries changed: see `Certifying.recertify`."""
+        return self._certifying.recertify(shred, **changes)
 
     def mend(self) -> None:
         """Carry out the key work that facts of upstream called for and that a crash left."""
         keeping.catch_up(self._keys, self._roots, self._facts)
 
-    def _destroy_and_tell(self, shred: UUID, values: Sequence[str], *, may_begin: bool) -> _Begun | None:
+    def _resumed(self, shred: UUID) -> Begun | None:
+        with self._keys.transaction() as cursor:
+            row = rows_of(cursor, SQL.shred_by_id.sql, shred_id=shred)[0]
+        # Behind the ledger line nothing is taken back, so what recipients must be told is written down once more.
+        goes_on = row["step"] == "intended" and self._ledger.find(shred) is not None
+        held = self._news.hold(TenantId(row["tenant"]), shred, row["target"]) if goes_on else None
+        return self._destroy_and_tell(shred, (), held, may_begin=False)
+
+    def _destroy_and_tell(
+        self, shred: UUID, values: Sequence[str], held: Held | None, *, may_begin: bool
+    ) -> Begun | None:
         """Destroy the key and tell the log; None if the shred was abandoned instead."""
-        line = self._destroy(shred, may_begin=may_begin)
+        line = self._destroy(shred, held, may_begin=may_begin)
         if line is None:
             return None
         with self._keys.transaction() as cursor:
             row = rows_of(cursor, SQL.shred_by_id.sql, shred_id=shred)[0]
         self._tell(row, line)
-        return _Begun(row, line, values)
+        return Begun(row, line, values)
 
-    def _finish(self, begun: Sequence[_Begun], search_living: bool) -> list[dict[str, Any]]:
+    def _finish(self, begun: Sequence[Begun], search_living: bool) -> list[dict[str, Any]]:
         """Blank the read models, sweep what is beneath, look for residue, and certify; one certificate a shred."""
         if not begun:
             return []
@@ -400,104 +357,6 @@ class Shredding:
         return [
             self._certify(row, one, found, search_living) for row, one, found in zip(rows, begun, residue, strict=True)
         ]
-
-    def _destroy(self, shred: UUID, *, may_begin: bool) -> Line | None:
-        """Write the ledger line and drop the key material, under the locks of whoever it is about."""
-        with self._keys.transaction() as cursor:
-            row = rows_of(cursor, SQL.shred_by_id.sql, shred_id=shred)[0]
-            line = self._ledger.find(shred)
-            if row["step"] != "intended":
-                if line is None:
-                    raise LedgerBroken("a shred was carried out that the ledger does not know")
-                return line
-            if line is None and not may_begin:
-                self._abandon(cursor, row)
-                return None
-            tree = Tree(cursor, self._roots)
-            tenant = TenantId(row["tenant"])
-            register = Register(tree, tenant)
-            if row["kind"] == "thing":
-                targets, people = [row["target"]], []
-                rows_of(cursor, SQL.take_things.sql, thing_ids=targets)
-                rows_of(cursor, SQL.take_leaves_of_thing.sql, thing_id=row["target"])
-            else:
-                people = self._take_group(cursor, row["target"])
-                targets = [person["subject_id"] for person in people]
-            # Not before: whoever had to be waited for could still read.
-            at = self._clock()
-            if line is None and any(self._privacy.case(id_).holds for id_ in {*targets} - {*row["targets"]}):
-                # Somebody who joined since the approval is held, and would go along.
-                self._abandon(cursor, row)
-                return None
-            counts = self._effect(tree, finding.inside(tree, row["target"])).as_dict()
-            if line is None:
-                line = self._write_line(cursor, register, row, targets, at)
-            if row["kind"] == "thing":
-                tree.destroy_thing(tenant, ThingId(row["target"]), line.number)
-            else:
-                living = [person for person in people if person["line"] is None]
-                tree.destroy_subjects(living, line.number)
-            register.fence(targets, line.at)
-            self._step(cursor, shred, "destroyed", line=line.number, at=at, targets=targets, counts=counts)
-        return line
-
-    @staticmethod
-    def _take_group(cursor: Cursor[DictRow], root: UUID) -> list[DictRow]:
-        """Lock a person and everyone merged into that person, until nobody joins any more."""
-        group = rows_of(cursor, SQL.everyone_merged.sql, subject_id=root)
-        while True:
-            rows_of(cursor, SQL.take_subjects.sql, subject_ids=[row["subject_id"] for row in group])
-            again = rows_of(cursor, SQL.everyone_merged.sql, subject_id=root)
-            if len(again) == len(group):
-                return again
-            group = again
-
-    def _write_line(
-        self, cursor: Cursor[DictRow], register: Register, row: DictRow, targets: Sequence[UUID], at: datetime
-    ) -> Line:
-        carried_out = rows_of(cursor, SQL.last_line.sql)[0]["line"]
-        if self._ledger.head() < carried_out:
-            raise LedgerBroken("the ledger is behind the key database; restore the other copy before you shred")
-        indexes = [index for _, index in register.indexes_of(targets)]
-        return self._ledger.append(
-            tenant=TenantId(row["tenant"]),
-            kind=row["kind"],
-            key=row["target"],
-            shred=row["shred_id"],
-            at=at,
-            fences=register.tags(indexes, at),
-            issue_counter=rows_of(cursor, SQL.last_issue.sql)[0]["issue"],
-        )
-
-    def _abandon(self, cursor: Cursor[DictRow], row: DictRow) -> None:
-        at = self._clock()
-        self._privacy.decide(row["targets"], lambda case: abandon_shred(case, shred=row["shred_id"], at=at))
-        self._step(cursor, row["shred_id"], "abandoned")
-
-    @staticmethod
-    def _step(
-        cursor: Cursor[DictRow],
-        shred: UUID,
-        step: str,
-        *,
-        line: int | None = None,
-        at: datetime | None = None,
-        targets: Sequence[UUID] | None = None,
-        counts: Mapping[str, int] | None = None,
-        certificate: Mapping[str, Any] | None = None,
-    ) -> None:
-        cursor.execute(
-            SQL.step_shred.sql,
-            {
-                "shred_id": shred,
-                "step": step,
-                "line": line,
-                "destroyed_at": at,
-                "targets": None if targets is None else list(targets),
-                "counts": Jsonb(counts or {}),
-                "certificate": None if certificate is None else Jsonb(certificate),
-            },
-        )
 
     def _tell(self, row: DictRow, line: Line) -> None:
         """Append the fact of the shred. Its digest says which shred it is, so it is stored once."""
@@ -520,71 +379,4 @@ class Shredding:
         with self._keys.transaction() as cursor:
             current = rows_of(cursor, SQL.shred_by_id.sql, shred_id=row["shred_id"])[0]
             if current["step"] == "destroyed":
-                self._step(cursor, row["shred_id"], "told")
-
-    def _sweep(self, row: DictRow) -> None:
-        """Drop the keys beneath, turn the references of the person's things into fences, delete sealed files."""
-        if row["kind"] != "subject":
-            self._sweep_files_of(row)
-            return
-        owners = row["targets"]
-        gone = SLICE
-        while gone == SLICE:
-            with self._keys.transaction() as cursor:
-                gone = cursor.execute(SQL.sweep_leaves.sql, {"owners": owners, "limit": SLICE}).rowcount
-        with self._keys.transaction() as cursor:
-            things = [thing["thing_id"] for thing in rows_of(cursor, SQL.things_of_owners.sql, owners=owners)]
-        for start in range(0, len(things), SLICE):
-            with self._keys.transaction() as cursor:
-                register = Register(Tree(cursor, self._roots), TenantId(row["tenant"]))
-                register.fence(things[start : start + SLICE], self._clock())
-        self._sweep_files_of(row)
-
-    def _sweep_files_of(self, row: DictRow) -> None:
-        """Delete the files that nobody can open any more. A store that is down keeps them; nothing opens them there."""
-        ids, things = ([], [row["target"]]) if row["kind"] == "thing" else (list(row["targets"]), [])
-        with self._keys.transaction() as cursor:
-            files = rows_of(cursor, SQL.files_of.sql, ids=ids, things=things)
-        if files:
-            # What cannot be deleted now, from here, is told as residue and swept later.
-            with suppress(BlobsUnavailable, SettingsWrong):
-                self._sweep_files((ThingId(file["thing_id"]), file["key_id"]) for file in files)
-
-    def _certify(self, row: DictRow, begun: _Begun, found: Mapping[str, int], search_living: bool) -> dict[str, Any]:
-        line, values = begun.line, begun.values
-        if row["step"] == "finished":
-            return dict(row["certificate"])
-        if row["destroyed_at"] is None:
-            raise NobodyCanAct("a destroyed key has no time of destruction")
-        dropped, unjudged = self._quarantine.judge(TenantId(row["tenant"]), values)
-        in_text = self._living.count(TenantId(row["tenant"]), values) if search_living and values else None
-        salt = os.urandom(SALT_BYTES)
-        body = certificates.shred_certificate(
-            certificate_id=uuid4(),
-            kind=row["kind"],
-            ground=row["ground"],
-            issued_at=self._clock(),
-            unreadable_since=row["destroyed_at"] + timedelta(seconds=REQUEST_SECONDS),
-            unrecoverable_since=None,
-            meaning_of_destruction=self._roots.meaning_of_destruction(),
-            ledger_salt=salt,
-            ledger_commitment=commitment(line, salt=salt),
-            counts={name: int(count) for name, count in row["counts"].items()},
-            quarantine_dropped=dropped,
-            quarantine_not_judged=unjudged,
-            residue_found=sum(found.values()),
-            searched=sorted(found),
-            not_searched=list(NOT_SEARCHED),
-            living_text_searched=in_text is not None,
-            living_text_found=in_text,
-        )
-        certificate = certificates.sign(body, self._signing)
-        with self._keys.transaction() as cursor:
-            self._step(cursor, row["shred_id"], "finished", certificate=certificate)
-        return certificate
-
-
-def _by_kind(kinds: Iterable[str]) -> dict[str, int]:
-    """Count things by what a person would call them. What belongs to the desk (an article) has no count of its own."""
-    names = {Kind.TICKET: "tickets", Kind.CALL: "calls", Kind.CHAT: "chats", Kind.TOPIC: "posts", Kind.COMMENT: "posts"}
-    return dict(Counter(names[kind] for kind in map(Kind, kinds) if kind in names))
+                step(cursor, row["shred_id"], "told")

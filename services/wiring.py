@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from crypto import certificates
 from crypto.keystore import KeyStore
 from crypto.ledger import FileLedger, Ledger
+from crypto.pairs import Pairs
 from crypto.register import expire_fences
 from crypto.roots import FileRoots, Roots
 from crypto.tree import Tree
@@ -19,19 +20,23 @@ from services import gate, schema
 from services.analysts.publication import Analysts
 from services.blobs.attaching import Attaching
 from services.blobs.stores import blob_store
+from services.certifying import Certifying
 from services.embedded import Endpoints, serving
 from services.holds import Holds
 from services.intake import Intake
 from services.living import Living
 from services.log import Facts, LogDatastore
+from services.news import News
 from services.privacy import Privacy
 from services.projecting import Projecting
 from services.purging import Purging
 from services.quarantine import Quarantine
 from services.reading import Reading, Reveal
+from services.recipients import Recipients
 from services.residue import Residue
 from services.settings import Settings
 from services.shredding import Shredding
+from services.sweeping import Sweeping
 from services.tenants import Tenants
 
 
@@ -49,6 +54,7 @@ class House:
     facts: Facts
     keys: KeyStore
     roots: Roots
+    pairs: Pairs
     ledger: Ledger
     signing: Ed25519PrivateKey
     tenants: Tenants
@@ -61,6 +67,9 @@ class House:
     privacy: Privacy
     holds: Holds
     shredding: Shredding
+    certifying: Certifying
+    news: News
+    recipients: Recipients
     purging: Purging
     analysts: Analysts
     attaching: Attaching
@@ -85,22 +94,33 @@ def house(settings: Settings, endpoints: Endpoints) -> Iterator[House]:
         gate.check(facts, keys, ledger)
         with keys.transaction() as cursor:
             expire_fences(Tree(cursor, roots), at=now(), days=settings.fence_days)
-        quarantine = Quarantine(facts, keys, roots)
-        quarantine.expire(at=now(), days=settings.quarantine_days)
+        quarantine = Quarantine(facts, keys, roots, settings.quarantine_days)
+        quarantine.expire(at=now())
         privacy = Privacy(datastore)
         attaching = Attaching(facts, keys, roots, blob_store(settings.blobs), reading.leave_access_line)
+        news = News(facts, keys, roots, days=settings.news_days, clock=now)
+        certifying = Certifying(
+            keys,
+            roots,
+            signing,
+            quarantine,
+            living,
+            lambda: settings.kafka is not None or bool(facts.topics_read()),
+            now,
+            settings.topic_days,
+        )
         shredding = Shredding(
             facts,
             keys,
             roots,
             ledger,
-            signing,
             privacy,
             residue,
-            living,
             quarantine,
             projecting.catch_up,
-            attaching.sweep,
+            Sweeping(keys, roots, attaching.sweep, now).sweep,
+            certifying,
+            news,
             lambda tenant, ids, actor: reading.leave_access_line(tenant, "living", ids, Reveal(actor, "shred")),
             brake=settings.brake,
             clock=now,
@@ -111,6 +131,7 @@ def house(settings: Settings, endpoints: Endpoints) -> Iterator[House]:
             facts=facts,
             keys=keys,
             roots=roots,
+            pairs=Pairs(keys, roots),
             ledger=ledger,
             signing=signing,
             tenants=tenants,
@@ -123,12 +144,36 @@ def house(settings: Settings, endpoints: Endpoints) -> Iterator[House]:
             privacy=privacy,
             holds=Holds(privacy, keys, roots, now),
             shredding=shredding,
+            certifying=certifying,
+            news=news,
+            recipients=Recipients(facts, keys, roots, now),
             purging=Purging(facts, keys, roots, shredding, projecting.catch_up, now),
             attaching=attaching,
             analysts=Analysts(facts, keys, roots, projecting.catch_up, now, settings.fold),
         )
     finally:
         keys.close()
+        facts.close()
+        datastore.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Projector:
+    """What read models need: the log, and nothing that opens anything."""
+
+    facts: Facts
+    projecting: Projecting
+
+
+@contextmanager
+def projector(log_dsn: str) -> Iterator[Projector]:
+    """Connect the log alone: no key database, no roots, no ledger. Close the connections at the end."""
+    schema.create_log(log_dsn)
+    datastore = LogDatastore(log_dsn)
+    facts = Facts(datastore)
+    try:
+        yield Projector(facts, Projecting(facts))
+    finally:
         facts.close()
         datastore.close()
 

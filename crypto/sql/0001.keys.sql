@@ -1,10 +1,11 @@
--- The key database: keys, register, fences, shreds. It never holds a word that a person wrote, in clear or sealed.
+-- The key database: keys, register, fences, shreds, and what recipients have to be told. It never holds a word that a
+-- person wrote, in clear or sealed; of what upstream calls things, only what waits in the outbox, sealed.
 
 CREATE TABLE wrapping_keys (
     key_id uuid PRIMARY KEY,
     tenant uuid NOT NULL,
     kind text NOT NULL CHECK (kind IN ('bucket', 'desk', 'day', 'page', 'index', 'fence', 'dedup', 'mark',
-                                          'pseudonym')),
+                                          'pseudonym', 'outbox', 'recipient')),
     period text NOT NULL DEFAULT '',
     epoch integer NOT NULL,
     wrapped bytea NOT NULL,
@@ -121,11 +122,121 @@ CREATE TABLE shreds (
     line bigint,
     destroyed_at timestamptz,
     counts jsonb NOT NULL DEFAULT '{}',
-    certificate jsonb
+    certificate jsonb,
+    source_mark bigint,
+    news_until timestamptz
 );
 COMMENT ON TABLE shreds IS 'A row is one shred and how far it got. Every start resumes what is not finished.';
+COMMENT ON COLUMN shreds.source_mark IS 'The mark that says where the topics ended after it. The mark goes when they are cleared up to there.';
+COMMENT ON COLUMN shreds.news_until IS 'Until when what upstream called the shredded may be kept, sealed, for recipients.';
 CREATE INDEX shreds_unfinished ON shreds (begun_at) WHERE step NOT IN ('finished', 'abandoned');
 CREATE INDEX shreds_by_target ON shreds USING gin (targets);
+CREATE INDEX shreds_by_mark ON shreds (source_mark);
+
+CREATE TABLE source_marks (
+    mark bigserial PRIMARY KEY,
+    cluster text NOT NULL,
+    noted_at timestamptz NOT NULL,
+    ends jsonb NOT NULL,
+    held_since timestamptz,
+    looked_at timestamptz NOT NULL,
+    waits_for text NOT NULL DEFAULT ''
+);
+COMMENT ON TABLE source_marks IS 'A row is where the topics of a Kafka cluster ended at a time, kept until all of them are cleared up to there.';
+COMMENT ON COLUMN source_marks.ends IS 'By partition: topic, id, end, time of its newest record, the first record of a later segment, and the brokers that have or had a replica.';
+COMMENT ON COLUMN source_marks.waits_for IS 'What was in the way at the last look: a topic, a partition, and a sentence of ours.';
+COMMENT ON COLUMN source_marks.held_since IS 'Since when they are cleared without a break. The delays of the brokers are counted from here.';
+
+CREATE TABLE recipients (
+    recipient_id uuid PRIMARY KEY,
+    tenant uuid NOT NULL,
+    name text NOT NULL,
+    kinds text[] NOT NULL,
+    key_id uuid NOT NULL,
+    public_key bytea,
+    since bigint NOT NULL,
+    added_at timestamptz NOT NULL,
+    removed_at timestamptz
+);
+COMMENT ON TABLE recipients IS 'A row is somebody whom the tenant has passed data on to, and who is told what was erased, rectified or restricted.';
+COMMENT ON COLUMN recipients.kinds IS 'Of which kinds of news.';
+COMMENT ON COLUMN recipients.key_id IS 'The wrapping key row that holds the secret under which the recipient signs its answers.';
+COMMENT ON COLUMN recipients.public_key IS 'X25519, 32 bytes: news for this recipient is sealed to it. NULL where it is sent in clear.';
+COMMENT ON COLUMN recipients.since IS 'The head of the log when it was added: nothing before concerns it.';
+CREATE UNIQUE INDEX recipients_by_name ON recipients (tenant, name) WHERE removed_at IS NULL;
+
+CREATE TABLE outbox (
+    news_id uuid PRIMARY KEY,
+    tenant uuid NOT NULL,
+    kind text NOT NULL CHECK (kind IN ('erased', 'content_erased', 'rectified', 'restricted', 'unrestricted')),
+    shred uuid,
+    position bigint UNIQUE,
+    person uuid,
+    key_id uuid NOT NULL,
+    made_at timestamptz NOT NULL,
+    number bigint UNIQUE,
+    deadline timestamptz,
+    key_destroyed_at timestamptz,
+    recertify boolean NOT NULL DEFAULT false,
+    overtaken boolean NOT NULL DEFAULT false,
+    unnamed integer NOT NULL DEFAULT 0,
+    CHECK (shred IS NULL OR position IS NULL),
+    CHECK ((number IS NULL) = (deadline IS NULL))
+);
+COMMENT ON TABLE outbox IS 'A row is one news: what a shred, or a fact on the log, makes recipients have to know.';
+COMMENT ON COLUMN outbox.shred IS 'The shred. It has several news where somebody who was merged into the person went the same way later. NULL for a fact.';
+COMMENT ON COLUMN outbox.position IS 'The position of the fact.';
+COMMENT ON COLUMN outbox.person IS 'Whom the fact is about: the news ends with that person.';
+COMMENT ON COLUMN outbox.key_id IS 'The outbox key: it dies with the last acknowledgement, or at the deadline.';
+COMMENT ON COLUMN outbox.number IS 'The order of telling. NULL while the shred may still be abandoned.';
+COMMENT ON COLUMN outbox.recertify IS 'Whether the certificate of the shred may say less than is known by now.';
+COMMENT ON COLUMN outbox.overtaken IS 'Whether it ended early, because the person was shredded: that is the news then.';
+COMMENT ON COLUMN outbox.unnamed IS 'How many things it does not name, because changed seals hide what they are called.';
+CREATE INDEX outbox_open ON outbox (number) WHERE key_destroyed_at IS NULL;
+CREATE INDEX outbox_by_shred ON outbox (shred) WHERE shred IS NOT NULL;
+CREATE INDEX outbox_open_by_person ON outbox (person) WHERE key_destroyed_at IS NULL;
+CREATE INDEX outbox_to_recertify ON outbox (news_id) WHERE recertify;
+CREATE SEQUENCE news_number;
+
+CREATE TABLE outbox_pages (
+    news_id uuid NOT NULL REFERENCES outbox ON DELETE CASCADE,
+    page integer NOT NULL,
+    sealed bytea NOT NULL,
+    PRIMARY KEY (news_id, page)
+);
+COMMENT ON TABLE outbox_pages IS 'A row is some of the things that a news names, sealed under its outbox key. It goes with that key.';
+
+CREATE TABLE tellings (
+    telling_id uuid PRIMARY KEY,
+    news_id uuid NOT NULL REFERENCES outbox ON DELETE CASCADE,
+    page integer NOT NULL,
+    recipient_id uuid NOT NULL REFERENCES recipients,
+    due boolean NOT NULL DEFAULT true,
+    sent_at timestamptz,
+    status text CHECK (status IN ('done', 'unknown', 'failed')),
+    answered_at timestamptz,
+    UNIQUE (news_id, recipient_id, page)
+);
+COMMENT ON TABLE tellings IS 'A row is one record for one recipient: when every replica had it last, and what the recipient answered.';
+COMMENT ON COLUMN tellings.due IS 'Whether it is to be sent, for the first time or again.';
+CREATE INDEX tellings_to_send ON tellings (news_id) WHERE due;
+CREATE INDEX tellings_unanswered ON tellings (news_id) WHERE status IS NULL OR status = 'failed';
+CREATE INDEX tellings_by_recipient ON tellings (recipient_id);
+
+CREATE TABLE outbox_follows (
+    one boolean PRIMARY KEY DEFAULT true CHECK (one),
+    position bigint NOT NULL
+);
+COMMENT ON TABLE outbox_follows IS 'The one row says up to which position of the log rectifications and restrictions are in the outbox.';
+INSERT INTO outbox_follows (position) VALUES (0);
+
+CREATE TABLE reply_positions (
+    topic_id uuid NOT NULL,
+    partition integer NOT NULL,
+    next_offset bigint NOT NULL,
+    PRIMARY KEY (topic_id, partition)
+);
+COMMENT ON TABLE reply_positions IS 'A row is how far one partition of the replies of recipients is read. It changes in the transaction of what they answered.';
 
 CREATE TABLE kept (
     one boolean PRIMARY KEY DEFAULT true CHECK (one),
@@ -133,6 +244,33 @@ CREATE TABLE kept (
 );
 COMMENT ON TABLE kept IS 'The one row says up to which position of the log the key work of upstream facts is done.';
 INSERT INTO kept (position) VALUES (0);
+
+CREATE TABLE pairs (
+    key_id uuid PRIMARY KEY,
+    tenant uuid NOT NULL,
+    number integer NOT NULL CHECK (number > 0),
+    public_key bytea NOT NULL,
+    epoch integer NOT NULL,
+    wrapped bytea,
+    bound bytea NOT NULL,
+    made_at timestamptz NOT NULL,
+    superseded_at timestamptz,
+    cluster text,
+    ends jsonb,
+    due_at timestamptz,
+    gone_at timestamptz,
+    UNIQUE (tenant, number),
+    CHECK ((wrapped IS NULL) = (gone_at IS NOT NULL)),
+    CHECK ((ends IS NULL) = (cluster IS NULL) AND (ends IS NULL) = (due_at IS NULL)),
+    CHECK (superseded_at IS NOT NULL OR (ends IS NULL AND gone_at IS NULL))
+);
+COMMENT ON TABLE pairs IS 'A row is a pair of keys of a tenant, to which publishers seal: the public half in clear, the private half wrapped under a root epoch until no topic holds what was sealed to it.';
+COMMENT ON COLUMN pairs.number IS 'The epoch of the pair, as publishers know it; no root epoch.';
+COMMENT ON COLUMN pairs.bound IS 'A MAC over tenant, key, number, public half and times: nobody else can have publishers seal to a key of theirs, or a pair pass for gone.';
+COMMENT ON COLUMN pairs.cluster IS 'The id of the Kafka cluster at which the ends were noted.';
+COMMENT ON COLUMN pairs.ends IS 'Where each partition of the consumed topics ended when the grace after its successor was over.';
+COMMENT ON COLUMN pairs.due_at IS 'Before this the pair does not die: ends that were noted anew begin a further grace.';
+CREATE UNIQUE INDEX pairs_current ON pairs (tenant) WHERE superseded_at IS NULL;
 
 CREATE SEQUENCE issue_counter;
 COMMENT ON SEQUENCE issue_counter IS 'Counts the batches that were given keys. The log keeps the last number it saw, so that a key database older than its log is found.';

@@ -162,6 +162,10 @@ UPDATE things SET line = %(line)s, mark = %(mark)s WHERE thing_id = %(thing_id)s
 -- name: leaves_of_thing
 SELECT thing_id, key_id, tenant, owner, co_owners, blob, wrapped, line, mark FROM leaves WHERE thing_id = %(thing_id)s;
 
+-- name: owners_of_leaves
+-- Whose the leaves of some things are, dead ones too.
+SELECT key_id, owner, co_owners FROM leaves WHERE thing_id = ANY(%(thing_ids)b::uuid[]);
+
 -- name: destroy_leaves_of_thing!
 UPDATE leaves SET wrapped = NULL WHERE thing_id = %(thing_id)s AND wrapped IS NOT NULL;
 
@@ -224,8 +228,14 @@ SELECT * FROM shreds WHERE step NOT IN ('intended', 'abandoned') AND tenant = %(
 -- name: step_shred!
 UPDATE shreds SET step = %(step)s, line = coalesce(%(line)s, line),
        destroyed_at = coalesce(%(destroyed_at)s, destroyed_at), targets = coalesce(%(targets)s, targets),
-       counts = counts || %(counts)s, certificate = coalesce(%(certificate)s, certificate)
+       counts = counts || %(counts)s, news_until = coalesce(%(news_until)s, news_until)
 WHERE shred_id = %(shred_id)s;
+
+-- name: shred_of_certificate
+SELECT shred_id, certificate FROM shreds WHERE tenant = %(tenant)s AND certificate ->> 'certificate_id' = %(certificate)s;
+
+-- name: certify_shred!
+UPDATE shreds SET step = 'finished', certificate = %(certificate)s WHERE shred_id = %(shred_id)s;
 
 -- name: head_counts
 SELECT (SELECT count(*) FROM subjects WHERE line IS NULL) AS subjects,
@@ -282,7 +292,11 @@ SELECT (SELECT count(*) FROM subjects WHERE subject_id = ANY(%(ids)b::uuid[]) AN
 -- Ways from a reference to somebody or something that was shredded.
 SELECT count(*) AS found FROM register_backs
 WHERE owner = ANY(%(ids)b::uuid[]) OR owner = ANY(%(things)b::uuid[])
-   OR owner IN (SELECT thing_id FROM things WHERE owner = ANY(%(ids)b::uuid[]));
+   OR owner IN (SELECT thing_id FROM things WHERE owner = ANY(%(ids)b::uuid[]))
+   OR owner IN (SELECT profile FROM subjects WHERE subject_id = ANY(%(ids)b::uuid[]));
+
+-- name: profiles_of
+SELECT profile FROM subjects WHERE subject_id = ANY(%(subject_ids)b::uuid[]);
 
 -- name: expired_fence_keys
 -- Fence keys of a tenant whose quarter is long over; with the key, its fences are past recognising.

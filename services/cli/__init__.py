@@ -6,6 +6,7 @@ entering     opening the house of a data folder, and what every command does fir
 printing     JSON lines, tables, progress, and the words on the error stream
 asking       references and texts from arguments or standard input, and the question before a shred
 importing    import
+serving      what every process that runs for long has around it
 streaming    publish, consume
 tenants      tenant add, set, list
 listing      what every list shares: options, reason, where to go on, the table
@@ -17,8 +18,11 @@ attaching    blob put, get, list, sweep
 analysing    analysts refresh, rotate, show, grant
 describing   datamap, ropa, notice, agreement, events, check
 generating   generate
+keys         keys public, keys pair turn, list
 holding      hold add, release, list
 quarantining quarantine list, show, replay, drop
-looking      find, verify, certificate verify
-running      up, status, rebuild
+recipients   recipients add, remove, list, show, resend, told
+topics       topics, topics create, clear, broker-clean
+looking      find, verify, certificate show, verify
+running      project, keep, up, status, rebuild
 """

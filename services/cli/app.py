@@ -29,15 +29,18 @@ from services.cli import (
     generating,
     holding,
     importing,
+    keys,
     looking,
     options,
     purging,
     quarantining,
     querying,
+    recipients,
     running,
     shredding,
     streaming,
     tenants,
+    topics,
 )
 from services.cli.printing import tell
 
@@ -81,7 +84,7 @@ def sealdesk(context: typer.Context, data: options.Data = None) -> None:
 
 app.command("import")(importing.import_file)
 app.command("publish")(streaming.publish)
-app.command("consume")(streaming.consume_topic)
+app.command("consume")(streaming.consume_topics)
 app.add_typer(tenants.commands, name="tenant")
 app.add_typer(querying.commands, name="query")
 app.add_typer(shredding.commands, name="shred")
@@ -89,6 +92,9 @@ app.add_typer(purging.commands, name="purge")
 app.add_typer(attaching.commands, name="blob")
 app.add_typer(holding.commands, name="hold")
 app.add_typer(quarantining.commands, name="quarantine")
+app.add_typer(topics.commands, name="topics")
+app.add_typer(recipients.commands, name="recipients")
+app.add_typer(keys.commands, name="keys")
 app.command("find")(looking.find)
 app.command("verify")(looking.verify)
 app.add_typer(looking.certificate_commands, name="certificate")
@@ -102,6 +108,8 @@ app.command("notice")(describing.notice)
 app.command("agreement")(describing.agreement)
 app.command("rebuild")(running.rebuild)
 app.command("status")(running.status)
+app.command("project")(running.project)
+app.command("keep")(running.keep)
 app.command("up")(running.up)
 
 

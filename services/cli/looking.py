@@ -12,6 +12,7 @@ import typer
 from crypto import certificates
 from crypto.tree import Tree
 from domain.errors import CertificateInvalid, ReferenceUnknown, SettingsWrong
+from domain.fact import FactAtRest
 from services import duplicates, finding, reading_files
 from services.cli.asking import one_line
 from services.cli.entering import entered
@@ -111,14 +112,19 @@ def verify(
         house.projecting.catch_up()
         known = [house.tenants.named(tenant)] if tenant is not None else list(house.tenants.by_name().values())
         places: Counter[str] = Counter()
+        changed: list[FactAtRest] = []
         for one in known:
-            places.update(house.residue.of_all(one.id))
-        said = sum(house.living.count(one.id, wanted) for one in known) if living else None
+            places.update(house.residue.of_all(one.id, changed))
+        not_judged: list[FactAtRest] = []
+        said = sum(house.living.count(one.id, wanted, not_judged) for one in known) if living else None
     if not json:
         table(("place", "residue"), sorted(places.items()))
     answer: dict[str, Any] = {"residue": sum(places.values()), "searched": sorted(places)}
+    if changed:
+        answer["not_judged"] = len(changed)
     if said is not None:
         answer["living"] = said
+        answer |= {"living_not_judged": len(not_judged)} if not_judged else {}
     write_json(answer)
     if answer["residue"]:
         raise typer.Exit(1)
@@ -130,6 +136,22 @@ def _lines(path: str) -> list[str]:
             return [line.strip() for line in file.read().decode().splitlines() if line.strip()]
     except UnicodeDecodeError:
         raise SettingsWrong("The values are not written in UTF-8.") from None
+
+
+@certificate_commands.command("show")
+def show_certificate(
+    certificate: Annotated[str, typer.Argument(metavar="CERTIFICATE_ID", help="The `certificate_id` of a shred.")],
+    tenant: Tenant = None,
+    data: Data = None,
+) -> None:
+    """Write a certificate as it stands now: it is issued anew when recipients acknowledge, and when topics are cleared.
+
+    Example:
+
+        sealdesk certificate show 0b9c5a52-6b6e-4d8a-b1a4-0c6ad6f3b8c1 > certificate.json
+    """
+    with entered(data) as house:
+        write_json(house.certifying.standing(house.tenants.named(tenant).id, certificate))
 
 
 @certificate_commands.command("verify")

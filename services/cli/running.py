@@ -1,36 +1,137 @@
-"""`up`, `status` and `rebuild`: keep everything running, see how it is, build the read models anew."""
+"""`project`, `keep`, `up`, `status` and `rebuild`: the processes that run for long, how everything is, models anew."""
 
 from __future__ import annotations
 
 import sys
-import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from crypto.keystore import rows_of
 from crypto.tree import SQL
-from domain.errors import SettingsWrong, ShredRefused
-from services import embedded
-from services.cli.entering import entered, settle
+from domain.errors import SettingsWrong
+from services import embedded, wiring
+from services.cli.entering import entered
 from services.cli.options import Data, Json
 from services.cli.printing import progress, table, tell, write_json, write_line
-from services.cli.streaming import stopping
+from services.cli.serving import Watch, going_on, hands, watched
+from services.cli.streaming import taken_in
+from services.following import follow
+from services.kafka.admission import admission_of
 from services.log import STATEMENTS
 from services.projecting import MODELS
-from services.settings import Settings
-from services.wiring import House
-
-#: How often `up` looks for new facts.
-LOOK_SECONDS = 1.0
-#: How often `up` purges what is due.
-PURGE_SECONDS = 3600.0
+from services.rounds import Rounds, Step
+from services.settings import Settings, log_dsn_of, quarantine_days_of
+from services.steps import steps_of
+from services.wiring import House, Projector, projector
 
 
-def up(data: Data = None) -> None:
-    """Keep the servers of a data folder running, the read models at the head of the log, and the trash purged.
+def project(
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[MODEL]...", help=f"Only these: {', '.join(MODELS)}.", show_default=False),
+    ] = None,
+    data: Data = None,
+) -> None:
+    """Keep read models at the head of the log until SIGTERM or Ctrl-C. It has no keys, and asks for none.
 
-    It runs until Ctrl-C, and purges once an hour what is due (see: sealdesk purge list).
+    With servers of your own it needs SEALDESK_LOG_DSN and nothing else.
+
+    Example:
+
+        sealdesk project tickets reports
+    """
+    if unknown := set(models or ()) - set(MODELS):
+        raise SettingsWrong(f"{len(unknown)} of these are no read models; there are {', '.join(MODELS)}.")
+    days = quarantine_days_of()
+    with watched("models") as watch, _log_of(data) as log_dsn:
+        watch.tells(lambda wired: wired.log(log_dsn, days))
+
+        def work(opened: Callable[[], None]) -> None:
+            with projector(log_dsn) as open_projector:
+                opened()
+                _follow(watch, open_projector, models)
+
+        _say("projecting; Ctrl-C ends it")
+        going_on(watch, work)
+    write_line("stopped")
+
+
+@contextmanager
+def _log_of(data: Path | None) -> Iterator[str]:
+    """Find the log database, and nothing of what opens anything: its DSN, or the servers of a data folder."""
+    if log_dsn := log_dsn_of():
+        yield log_dsn
+        return
+    with embedded.serving(Settings.read(data)) as endpoints:
+        yield endpoints.log_dsn
+
+
+def _follow(watch: Watch, projector: Projector | House, models: Collection[str] | None = None) -> None:
+    def caught_up(seconds: float) -> None:
+        watch.step("project", seconds)
+        watch.readiness.there("models")
+
+    follow(projector.facts, projector.projecting, watch.stop, models=models, caught_up=caught_up)
+
+
+def keep(data: Data = None) -> None:
+    """Do what has to be done again and again, until SIGTERM or Ctrl-C.
+
+    Key work that a crash left, shreds that were begun, purges, what expires; with Kafka, topics are cleared and
+    recipients told. Several of these processes share the work.
+
+    Example:
+
+        sealdesk keep
+    """
+    settings = Settings.read(data)
+    with watched("gate") as watch, embedded.serving(settings) as endpoints:
+        watch.tells(lambda wired: wired.databases(endpoints, settings.quarantine_days))
+
+        def work(opened: Callable[[], None]) -> None:
+            watch.readiness.there("gate", False)
+            with wiring.house(settings, endpoints) as house:
+                opened()
+                _keep(watch, house)
+
+        _say("keeping; Ctrl-C ends it")
+        going_on(watch, work)
+    write_line("stopped")
+
+
+def _keep(watch: Watch, house: House) -> None:
+    """Go on with the rounds until it is asked to end."""
+    watch.readiness.there("gate")
+    watch.tells(lambda wired: wired.ledger(house.ledger))
+    rounds = Rounds([*steps_of(house, tell), *_looking_at_topics(watch, house)], house.keys.alone, watch)
+    while not watch.stop.wait(rounds.turn(watch.pulse.beat)):
+        pass
+
+
+def _looking_at_topics(watch: Watch, house: House) -> list[Step]:
+    """Ask the brokers about the topics, if anybody can hear what they say."""
+    if house.endpoints.kafka is None or watch.standing is None:
+        return []
+    # With it comes the client of Prometheus, which other commands start without.
+    from services.watching.brokers import SECONDS, Brokers
+
+    brokers = Brokers(house.endpoints.kafka, house.facts, admission_of().topics)
+    watch.tells(lambda _: [brokers.source()])
+    return [Step("topics", SECONDS, brokers.step, alone=False)]
+
+
+def up(
+    consuming: Annotated[
+        bool, typer.Option("--consume/--no-consume", help="Also take in what is published to Kafka.")
+    ] = True,
+    data: Data = None,
+) -> None:
+    """Be the whole house in one process, until Ctrl-C: servers, intake from Kafka, read models, and what `keep` does.
 
     Other commands on the same folder use these servers.
 
@@ -40,38 +141,32 @@ def up(data: Data = None) -> None:
 
         sealdesk up --data ./desk
     """
-    with entered(data, kafka=True) as house, stopping() as stop:
+    with watched("gate", "models", *(["group"] if consuming else [])) as watch, entered(data, kafka=True) as house:
         running = embedded.status(house.settings)
         for name in ("log", "keys"):
             where = f"{house.settings.data}/{name}" if running.get(name) else "as configured"
             write_line(f"{name}: {where}")
-        if house.endpoints.kafka is not None:
-            write_line(f"kafka: {house.endpoints.kafka.bootstrap}")
-        write_line("ready; Ctrl-C ends it")
-        sys.stdout.flush()
-        settle(house)
-        seen, purged_at = house.facts.head(), -PURGE_SECONDS
-        while not stop.wait(LOOK_SECONDS):
-            if (head := house.facts.head()) != seen:
-                house.projecting.catch_up()
-                seen = head
-            if time.monotonic() - purged_at > PURGE_SECONDS:
-                _purge(house)
-                purged_at = time.monotonic()
+        assert house.endpoints.kafka is not None
+        write_line(f"kafka: {house.endpoints.kafka.bootstrap}")
+        _say("ready; Ctrl-C ends it")
+        watch.tells(lambda wired: wired.databases(house.endpoints, house.settings.quarantine_days))
+        with hands(watch) as start:
+            start("project", lambda: _follow(watch, house))
+            if consuming:
+                start("consume", lambda: deque(taken_in(watch, house), maxlen=0))
+
+            def work(opened: Callable[[], None]) -> None:
+                opened()
+                _keep(watch, house)
+
+            going_on(watch, work)
     write_line("stopped")
 
 
-def _purge(house: House) -> None:
-    """Purge what is due, tenant by tenant; what the brake or a hold stops waits for somebody to look."""
-    for tenant in house.tenants.by_name().values():
-        due = house.purging.due(tenant)
-        try:
-            outcomes = house.purging.purge(tenant, due, actor="purge") if due else []
-        except ShredRefused as refused:
-            tell(f"the trash is full: {refused}; see: sealdesk purge run --dry-run")
-            continue
-        if stayed := sum(isinstance(outcome, ShredRefused) for outcome in outcomes):
-            tell(f"{stayed} things in the trash are held, and stay")
+def _say(line: str) -> None:
+    """Write a line for whoever waits for this process to be there."""
+    write_line(line)
+    sys.stdout.flush()
 
 
 def status(json: Json = False, data: Data = None) -> None:

@@ -19,8 +19,9 @@ from services.cli.asking import STDIN, agrees, found, one_line, reference, whole
 from services.cli.entering import entered
 from services.cli.options import Data, Email, Json, Ref, Tenant
 from services.cli.printing import progress, tell, write_json, write_line
+from services.effects import Effect
 from services.finding import Found, references_in
-from services.shredding import Effect, Order
+from services.shredding import Order
 
 commands = typer.Typer(help="Forget: destroy one key. Nobody can undo it.")
 
@@ -371,7 +372,12 @@ def _hand_over(certificate: dict[str, Any], asked: _Asked) -> None:
     write_line(f"shredded: {', '.join(counts) or 'nothing was left'}")
     write_line(f"unreadable since {certificate['unreadable_since']}")
     write_line(f"residue found: {certificate['residue']['found']}")
+    if changed := certificate["residue"]["not_judged"]:
+        write_line(f"seals that somebody has changed, so that nobody can say whether they open: {changed}")
     living = certificate["living_text"]
+    if certificate["told"]["recipients"]:
+        told = certificate["told"]
+        write_line(f"recipients who have acknowledged: {told['acknowledged']} of {told['recipients']}")
     write_line(f"living texts: {living['found']} say a name" if living["searched"] else "living texts: not searched")
     write_line(f"certificate {certificate['certificate_id']}{f' in {asked.out}' if asked.out else ''}")
 

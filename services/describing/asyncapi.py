@@ -10,7 +10,8 @@ from typing import Any
 
 from services.describing.events import doc_of
 from services.describing.schemas import MANDATORY, PUBLISHED, attributes, envelope, name_of, schema_of
-from services.publishing.sending import STRUCTURED_TYPE, TOPIC
+from services.kafka.topics import RECORDS
+from services.publishing.sending import STRUCTURED_TYPE
 
 #: Of what publishers rely on, not of sealdesk: the first number rises when a type goes, the second when one comes.
 VERSION = "1.0.0"
@@ -34,11 +35,11 @@ def document() -> dict[str, Any]:
         "defaultContentType": _JSON,
         "channels": {
             "records": {
-                "address": TOPIC,
+                "address": RECORDS,
                 "title": "Records",
                 "description": "Where publishers say what happened. Structured and binary mode may be mixed.",
                 "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in names},
-                "bindings": {"kafka": {"topic": TOPIC, "bindingVersion": _BINDING}},
+                "bindings": {"kafka": {"topic": RECORDS, "bindingVersion": _BINDING}},
             }
         },
         "operations": {

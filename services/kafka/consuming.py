@@ -1,263 +1,302 @@
 """Consuming: records from Kafka to intake, batch by batch.
 
-How far a partition is read is stored in the transaction of the facts it gave. So a batch is stored with its
-position or not at all, whenever the process ends and whoever reads the partition next. The group's offset at
-the broker is a mirror for lag monitors: it is written and never read.
+Each batch, in this order:
+1. read    records as parcels; sealed ones are opened, and each topic brings only the tenants that it may
+2. store   facts and how far the partitions are read, in one transaction
+3. tell    followers, such as receipts, hear what became of each record
+4. mirror  the group's offset at the broker follows, for lag monitors; it is never believed
+
+So a batch is stored with its position or not at all, whenever a process ends and whoever reads a partition next. Two
+readers of one partition cannot both store: the position has to stand where the reader believes that it stands, and
+whoever was second gives the batch up and reads on from what is stored. Where a crash came between 2 and 4, the records
+are read `again`, only to be told of.
 
 A topic that was deleted and created anew has another id, and is read from its beginning.
 """
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from time import monotonic
-from typing import Any, Protocol, TypeVar
-from uuid import UUID, uuid5
+from time import monotonic, sleep
+from typing import Protocol, TypeVar
 
-import orjson
-from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
-from kafka.errors import KafkaTimeoutError
-from kafka.structs import OffsetAndMetadata
+from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential
 
-from domain.errors import BrokerUnavailable, RecordInvalid
-from services.kafka.connecting import Broker, client, told
+from domain.errors import (
+    BatchDisturbed,
+    BrokerUnavailable,
+    GateShut,
+    KeysUnavailable,
+    LogUnavailable,
+    PositionMoved,
+)
+from services.kafka.connecting import Broker, told
+from services.kafka.faring import GivenUp
+from services.kafka.joining import Member, joined
+from services.kafka.messages import parcel_from
+from services.kafka.reading import Batch, Reader, Stop
+from services.kafka.receipts import record_in
+from services.kafka.seeking import Positions
+from services.kafka.topics import RECORDS
 from services.log import Position
-from services.publishing.sending import TOPIC
-from services.records import RECORD_BYTES, Parcel, parcel_of
+from services.outcomes import Outcome, Taken, Tally
+from services.records import Parcel, Place
+from services.sealed import OpenSealed
 
 GROUP = "sealdesk"
 #: Apache Kafka refuses less than 6 seconds by default. A consumer that is killed is missed after this long.
 SESSION_SECONDS = 10.0
 #: For the embedded broker, where a first consumer waits for half of this to be let in.
 EMBEDDED_SESSION_SECONDS = 1.5
-POLL_MILLISECONDS = 500
-#: How long the broker may take for one answer while we wait for it.
-ANSWER_MILLISECONDS = 10_000
-#: How long a group may take to let us in before `until_idle` gives up: a rebalance waits for slow members.
-JOIN_SECONDS = 60
-#: Names the topics of brokers so old that they give them no id.
-_TOPICS = UUID("5f0e6c1e-9a0b-4c58-8d52-0c3f3d3f8f5b")
-_EVENT_TYPE = b"application/cloudevents"
+#: What went away is asked for after this long, then ever less often.
+FIRST_WAIT_SECONDS = 0.25
+LONGEST_WAIT_SECONDS = 15.0
+#: `until_idle` gives up what stays away for so long.
+GIVE_UP_SECONDS = 60.0
+#: The name under which an observer hears of us.
+STEP = "consume"
 
-_Tally = TypeVar("_Tally", covariant=True)
+_Result = TypeVar("_Result")
 
 
-class Taker(Protocol[_Tally]):
+class Taker(Protocol):
     """Intake, as it is needed here: facts and positions in one transaction."""
 
-    def take(self, parcels: Sequence[Parcel], *, at: datetime, positions: Sequence[Position] = ()) -> _Tally:
+    def take_each(
+        self, parcels: Sequence[Parcel], *, at: datetime, positions: Sequence[Position] = (), again: bool = False
+    ) -> Taken:
         """Store a batch and how far the partitions are read, or neither."""
 
 
-class Positions(Protocol):
-    """What is stored about Kafka partitions."""
+class Observer(Protocol):
+    """Whoever wants to know how it goes, to say so once. `services.cli.serving.Watch` is one."""
 
-    def stored_positions(self, topic_id: UUID) -> Mapping[int, int]:
-        """Return the next offset to read of each partition that was ever read."""
+    def step(self, name: str, seconds: float) -> None:
+        """Hear that a batch was stored, and how long it took."""
+
+    def failed(self, name: str, error: BaseException) -> None:
+        """Hear of trouble that is waited out."""
+
+    def member(self, is_in: bool) -> None:
+        """Hear, once a turn, whether the group has let us in."""
 
 
-class Stop(Protocol):
-    """A wish to end, such as a `threading.Event`."""
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A batch that is stored: each record with where it stood, its hash, and what became of it, in order.
 
+    Records of earlier batches that were taken up with it (`services.outcomes.Later`) are among them. With `again` they
+    were stored before, and perhaps nobody was told. `seconds` is how long storing took.
+    """
+
+    records: Sequence[tuple[Place, bytes, Outcome]] = field(repr=False)
+    tally: Tally
+    positions: Sequence[Position]
+    seconds: float
+    again: bool = False
+
+
+#: Hears of a batch that is stored. False means that the broker's idea of the group may not follow yet.
+Follower = Callable[[Stored], bool | None]
+#: Gives what opens the sealed records of one batch.
+Opener = Callable[[], AbstractContextManager[OpenSealed | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Unwatched:
+    def step(self, name: str, seconds: float) -> None:
+        """Let it pass."""
+
+    def failed(self, name: str, error: BaseException) -> None:
+        """Let it pass."""
+
+    def member(self, is_in: bool) -> None:
+        """Let it pass."""
+
+
+class _Unasked:
     def is_set(self) -> bool:
-        """Tell whether to end after the batch at hand."""
-
-
-class Message(Protocol):
-    """A record as kafka-python gives it."""
-
-    @property
-    def value(self) -> bytes | None:
-        """Return what it holds."""
-
-    @property
-    def headers(self) -> Sequence[tuple[str, bytes | None]]:
-        """Return what stands beside it, in order."""
+        return False
 
 
 def consume(
     broker: Broker,
-    taker: Taker[_Tally],
+    taker: Taker,
     positions: Positions,
     *,
-    topic: str = TOPIC,
+    topics: Collection[str] = (RECORDS,),
     group: str = GROUP,
+    admit: Callable[[Parcel], Parcel] = lambda parcel: parcel,
+    opener: Opener = nullcontext,
+    followers: Sequence[Follower] = (),
     until_idle: bool = False,
     stop: Stop | None = None,
+    observer: Observer | None = None,
     batch_size: int = 1000,
     session_seconds: float = SESSION_SECONDS,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-) -> Iterator[_Tally]:
-    """Take batch after batch, and yield how each fared once it is stored.
+) -> Iterator[Stored]:
+    """Take batch after batch, and yield how each fared once it is stored and told.
 
-    It ends after the batch at hand when `stop` is set, and with `until_idle` once everything is read that the
-    topic held when it first ran dry. A SIGTERM (as SystemExit) or a failing taker gives up the batch.
+    It ends after the batch at hand when `stop` is set, and with `until_idle` once everything is read that the topics
+    held when they first ran dry. Databases and brokers that go away are waited for, in the group if that can be; the
+    observer hears of it.
 
     Raises:
-        BrokerUnavailable: Kafka does not answer or refuses. What was yielded is stored; start again to go on.
+        BrokerUnavailable: Kafka does not answer or refuses at the start, or with `until_idle` stays away.
+        LogUnavailable, KeysUnavailable: with `until_idle`, a database stays away. What was yielded is stored.
+        GateShut: log, keys and ledger do not fit together. Somebody has to look.
     """
-    with _joined(broker, topic, group, batch_size, session_seconds) as reader:
-        while not (stop and stop.is_set()):
-            batch = reader.poll(positions)
-            if batch:
-                parcels = [parcel_from(message) for messages in batch.values() for message in messages]
-                tally = taker.take(parcels, at=clock(), positions=reader.positions_after(batch))
-                reader.mirror(batch)
-                yield tally
-            if until_idle and reader.is_idle():
-                return
+    names = sorted(topics)
+    consuming = Consuming(
+        join=lambda: joined(broker, group, session_seconds=session_seconds),
+        read=lambda member: Reader(member, names, batch_size=batch_size, tells=bool(followers)),
+        taker=taker,
+        positions=positions,
+        admit=admit,
+        opener=opener,
+        followers=followers,
+        stop=stop or _Unasked(),
+        until_idle=until_idle,
+        observer=observer or _Unwatched(),
+        clock=clock,
+    )
+    yield from consuming.run(lambda: told(broker, f"serve {', '.join(names)} to the group {group}"))
 
 
-def parcel_from(message: Message) -> Parcel:
-    """Read one Kafka record, whichever way it carries its CloudEvent. It never raises.
+@dataclass(slots=True)
+class Consuming:
+    """The loop, and what it is given."""
 
-    What is kept of a record in binary mode is the same event in structured mode, to be read again.
-    """
-    headers = {name.lower(): value or b"" for name, value in message.headers}
-    content_type = headers.get("content-type", b"").strip().lower()
-    attributes = {name[3:]: value for name, value in headers.items() if name.startswith("ce_")}
-    if message.value is None:
-        return Parcel(b"", None, (), RecordInvalid("no_value"))
-    if attributes and not content_type.startswith(_EVENT_TYPE):
-        return _binary(attributes, message.value)
-    if content_type.startswith(_EVENT_TYPE) and not content_type.startswith(_EVENT_TYPE + b"+json"):
-        return _refused(message.value, "wrong_content_type")
-    return _structured(message.value)
+    join: Callable[[], AbstractContextManager[Member]]
+    read: Callable[[Member], Reader]
+    taker: Taker
+    positions: Positions
+    admit: Callable[[Parcel], Parcel]
+    opener: Opener
+    followers: Sequence[Follower]
+    stop: Stop
+    until_idle: bool
+    observer: Observer
+    clock: Callable[[], datetime]
+    #: Whether the brokers ever served us: then trouble is waited out.
+    was_served: bool = False
 
+    def run(self, translated: Callable[[], AbstractContextManager[None]]) -> Iterator[Stored]:
+        """Take batches over one client, and over another when the first has failed or is wedged."""
+        failures, since = 0, monotonic()
+        while not self.stop.is_set():
+            began = monotonic()
+            try:
+                with translated(), self.join() as member:
+                    yield from self._batches(self.read(member))
+                    return
+            except BrokerUnavailable as error:
+                if monotonic() - began > LONGEST_WAIT_SECONDS:
+                    failures, since = 0, monotonic()
+                if isinstance(error, GivenUp) or not self.was_served or self._gives_up(monotonic() - since):
+                    raise
+                self.observer.failed(STEP, error)
+                self.observer.member(False)
+            failures += 1
+            self._sleep(min(FIRST_WAIT_SECONDS * 2**failures, LONGEST_WAIT_SECONDS))
 
-def _structured(value: bytes) -> Parcel:
-    if len(value) > RECORD_BYTES:
-        return _refused(value, "too_large")
-    if value.lstrip().startswith(b"["):
-        return _refused(value, "not_an_object")
-    return parcel_of(value)
+    def _batches(self, reader: Reader) -> Iterator[Stored]:
+        while not self.stop.is_set():
+            self._waited(reader, lambda: reader.seek(self.positions))
+            for batch in reader.poll():
+                if (stored := self._stored(reader, batch)) is not None:
+                    yield stored
+                if self.stop.is_set():
+                    break
+            faring = reader.faring
+            if self.until_idle or not self.was_served:
+                faring.check_rights()
+            self.observer.member(faring.is_in())
+            self.was_served = self.was_served or faring.is_served()
+            for said in faring.trouble():
+                self.observer.failed(STEP, BrokerUnavailable(said))
+            if self.until_idle and faring.is_idle():
+                break
+        reader.mirror_at_last()
 
+    def _stored(self, reader: Reader, batch: Batch) -> Stored | None:
+        """Store one batch and tell of it; None if that was somebody else's to do, or we shall end."""
+        began = monotonic()
+        try:
+            stored = self._waited(reader, lambda: self._take(batch))
+        except PositionMoved:
+            # Somebody else has a partition, or our own commit went through and its answer did not.
+            stored = None
+        if stored is None:
+            reader.forget()
+            return None
+        reader.stored(batch)
+        self.observer.step(STEP, monotonic() - began)
+        try:
+            answers = [follower(stored) for follower in self.followers]
+            if False not in answers:
+                reader.mirror()
+        except BrokerUnavailable as error:
+            # What was not told is read once more, from where the broker believes us to be.
+            self.observer.failed(STEP, error)
+            reader.forget()
+        return stored
 
-def _binary(attributes: Mapping[str, bytes], value: bytes) -> Parcel:
-    event: dict[str, Any] = {"specversion": "1.0"}
-    try:
-        event |= {name: text.decode() for name, text in attributes.items()}
-        orjson.loads(value)
-        event["data"] = orjson.Fragment(value)
-    except UnicodeDecodeError:
-        lines = [b"ce_" + name.encode() + b": " + text + b"\n" for name, text in attributes.items()]
-        return _refused(b"".join([*lines, value]), "wrong_header")
-    except orjson.JSONDecodeError:
-        event.pop("data", None)
-        event["data_base64"] = base64.b64encode(value).decode()
-    return _structured(orjson.dumps(event))
+    def _take(self, batch: Batch) -> Stored:
+        parcels: list[Parcel] = []
+        hashes: list[bytes] = []
+        places: list[Place] = []
+        began = monotonic()
+        with self.opener() as open_sealed:
+            for message in batch.messages:
+                place = Place(message.topic, message.partition, message.offset)
+                parcel = parcel_from(message, place, open_sealed)
+                if parcel is not None:
+                    places.append(place)
+                    hashes.append(record_in(message, parcel))
+                    parcels.append(self.admit(parcel))
+        taken = self.taker.take_each(parcels, at=self.clock(), positions=batch.positions, again=batch.again)
+        records = list(zip(places, hashes, taken.outcomes, strict=True))
+        records.extend((later.place, later.record, later.outcome) for later in taken.later)
+        return Stored(records, taken.tally, batch.positions, monotonic() - began, batch.again)
 
+    def _waited(self, reader: Reader, do: Callable[[], _Result]) -> _Result | None:
+        """Do something with the databases, and wait in the group while they are away or others stand in the way.
 
-def _refused(raw: bytes, code: str) -> Parcel:
-    return Parcel(raw[:RECORD_BYTES], None, (), RecordInvalid(code))
-
-
-@contextmanager
-def _joined(broker: Broker, topic: str, group: str, batch_size: int, session_seconds: float) -> Iterator[_Reader]:
-    """Be a member of the group for a while."""
-    consumer = None
-    try:
-        with told(broker, f"serve the topic {topic} to the group {group}"):
-            consumer = client(
-                KafkaConsumer,
-                broker,
-                group_id=group,
-                enable_auto_commit=False,
-                # Where a stored position is gone from the topic: intake knows what it has seen.
-                auto_offset_reset="earliest",
-                max_poll_records=batch_size,
-                session_timeout_ms=int(session_seconds * 1000),
-                heartbeat_interval_ms=int(session_seconds * 1000 / 3),
-                bootstrap_timeout_ms=ANSWER_MILLISECONDS,
-            )
-            yield _Reader(consumer, topic)
-    except UnicodeDecodeError:
-        # The client reads names of headers as UTF-8, and cannot read past one that is not. It would quote it.
-        raise BrokerUnavailable(
-            f"A record in the topic {topic} has a header whose name is no UTF-8: delete what is up to it."
-        ) from None
-    finally:
-        if consumer is not None:
-            consumer.close(timeout_ms=ANSWER_MILLISECONDS)
-
-
-class _Reader:
-    """A consumer that follows the stored positions rather than the broker's."""
-
-    def __init__(self, consumer: KafkaConsumer, topic: str) -> None:
-        self._consumer = consumer
-        self._topic = topic
-        self._assigned = _Assigned()
-        self._topic_id: UUID | None = None
-        self._dry = False
-        self._ends: dict[TopicPartition, int] | None = None
-        self._joining_since = monotonic()
-        consumer.subscribe([topic], listener=self._assigned)
-
-    def poll(self, positions: Positions) -> dict[TopicPartition, list[Message]]:
-        """Fetch the next records by partition. After an assignment it goes to the stored positions first."""
-        batch: dict[TopicPartition, list[Message]] = self._consumer.poll(timeout_ms=POLL_MILLISECONDS)
-        topic_id = self._found_topic_id()
-        if self._assigned.anew or (batch and topic_id != self._topic_id):
-            # What was just fetched stood at the broker's idea of our position.
-            self._assigned.anew, self._dry, self._ends = False, False, None
-            self._topic_id = topic_id
-            self._seek(positions.stored_positions(topic_id))
-            return {}
-        self._dry = not batch
-        return batch
-
-    def positions_after(self, batch: Mapping[TopicPartition, Sequence[Any]]) -> list[Position]:
-        """Say how far each partition is read with this batch."""
-        assert self._topic_id is not None
-        return [Position(self._topic_id, tp.partition, found[-1].offset + 1) for tp, found in batch.items()]
-
-    def mirror(self, batch: Mapping[TopicPartition, Sequence[Any]]) -> None:
-        """Tell the broker how far we are, without waiting whether it listens."""
-        self._consumer.commit_async(
-            {tp: OffsetAndMetadata(found[-1].offset + 1, "", -1) for tp, found in batch.items()}
+        None if we shall end.
+        """
+        retrying = Retrying(
+            retry=retry_if_exception(_is_away),
+            wait=wait_exponential(multiplier=FIRST_WAIT_SECONDS, max=LONGEST_WAIT_SECONDS),
+            stop=lambda state: self.stop.is_set() or self._gives_up(state.seconds_since_start or 0.0),
+            sleep=lambda seconds: reader.keep_alive(seconds, self.stop),
+            before_sleep=self._say,
+            reraise=True,
         )
+        try:
+            return retrying(do)
+        except (LogUnavailable, KeysUnavailable, BatchDisturbed) as error:
+            if _is_away(error) and self.stop.is_set():
+                return None
+            raise
 
-    def is_idle(self) -> bool:
-        """Tell whether all is read that was there when a poll first came back empty."""
-        if self._topic_id is None:
-            if monotonic() > self._joining_since + JOIN_SECONDS:
-                raise KafkaTimeoutError(f"not let into the group within {JOIN_SECONDS} seconds")
-            return False
-        if self._ends is None:
-            if not self._dry:
-                return False
-            assigned = self._consumer.assignment()
-            self._ends = self._consumer.end_offsets(list(assigned), timeout_ms=ANSWER_MILLISECONDS) if assigned else {}
-        return all(self._at(tp) >= end for tp, end in self._ends.items())
+    def _say(self, state: RetryCallState) -> None:
+        if state.outcome is not None and (error := state.outcome.exception()) is not None:
+            self.observer.failed(STEP, error)
 
-    def _at(self, partition: TopicPartition) -> int:
-        return self._consumer.position(partition, timeout_ms=ANSWER_MILLISECONDS) or 0
+    def _gives_up(self, seconds: float) -> bool:
+        return self.until_idle and seconds > GIVE_UP_SECONDS
 
-    def _seek(self, stored: Mapping[int, int]) -> None:
-        for partition in self._consumer.assignment():
-            if partition.partition in stored:
-                self._consumer.seek(partition, stored[partition.partition])
-            else:
-                self._consumer.seek_to_beginning(partition)
-
-    def _found_topic_id(self) -> UUID:
-        # There is no public way to it in kafka-python 3.0. A broker before Kafka 2.8 gives out none.
-        found: UUID | None = self._consumer._cluster.topic_id(self._topic)
-        return found if found is not None and found.int else uuid5(_TOPICS, self._topic)
+    def _sleep(self, seconds: float) -> None:
+        end = monotonic() + seconds
+        while not self.stop.is_set() and (left := end - monotonic()) > 0:
+            sleep(min(left, 0.5))
 
 
-class _Assigned(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python has no types.
-    """Remembers that partitions were assigned. A batch is stored whole before the next poll, so giving one up
-    loses nothing."""
-
-    anew = False
-
-    def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
-        self.anew = True
-
-    def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
-        pass
+def _is_away(error: BaseException) -> bool:
+    """Tell whether this passes by itself. That log, keys and ledger do not fit together does not."""
+    return isinstance(error, LogUnavailable | KeysUnavailable | BatchDisturbed) and not isinstance(error, GateShut)

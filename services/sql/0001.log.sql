@@ -44,8 +44,12 @@ CREATE TABLE positions (
     topic_id uuid NOT NULL,
     partition integer NOT NULL,
     next_offset bigint NOT NULL,
+    leader_epoch integer NOT NULL DEFAULT -1,
+    beaten_to bigint,
     PRIMARY KEY (topic_id, partition)
 );
+COMMENT ON COLUMN positions.beaten_to IS 'The offset behind our last heartbeat: where the partition ends there, nothing stands in its last segment but that.';
+COMMENT ON COLUMN positions.leader_epoch IS 'The leader under which the last record was appended, as the broker counts leaders; -1 where it says none.';
 COMMENT ON TABLE positions IS 'A row is how far one Kafka partition has been stored. It changes in the transaction of the facts.';
 
 CREATE TABLE issue_seen (
@@ -83,12 +87,17 @@ CREATE TABLE quarantine (
     waits_for bytea[],
     at timestamptz NOT NULL DEFAULT now(),
     arrived bigserial,
+    topic text,
+    partition integer,
+    record_offset bigint,
     seal bytea NOT NULL
 );
 ALTER TABLE quarantine ALTER COLUMN seal SET STORAGE EXTERNAL;
 COMMENT ON TABLE quarantine IS 'A row is a record that could not be taken, sealed whole under the key of its day, with a reason that quotes none of it.';
 COMMENT ON COLUMN quarantine.arrived IS 'The order in which records came; those that waited for the same thing are taken up in it.';
+COMMENT ON COLUMN quarantine.topic IS 'With partition and record_offset, where it stood in Kafka; NULL for what came in a file.';
 COMMENT ON COLUMN quarantine.waits_for IS 'The blind indexes of the thing or person that the record is about, when that is not known yet.';
+CREATE INDEX quarantine_by_tenant ON quarantine (tenant, arrived);
 CREATE INDEX quarantine_waiting ON quarantine USING gin (waits_for) WHERE waits_for IS NOT NULL;
 
 CREATE TABLE refusals (

@@ -56,17 +56,49 @@ FROM facts_events WHERE originator_id = ANY(%(things)b::uuid[]) ORDER BY notific
 SELECT given.thing, (SELECT max(notification_id) FROM facts_events WHERE originator_id = given.thing) AS position
 FROM unnest(%(things)b::uuid[]) AS given (thing);
 
+-- name: newest_sealed
+-- The newest fact that has a seal, of each of some streams.
+SELECT found.* FROM unnest(%(things)b::uuid[]) AS given (thing), LATERAL (
+    SELECT notification_id, originator_id, originator_version, tenant, event_id, topic, ordinal, occurred_at, recorded_at,
+           state, owners, seal
+    FROM facts_events WHERE originator_id = given.thing AND seal IS NOT NULL ORDER BY originator_version DESC LIMIT 1
+) AS found ORDER BY found.notification_id;
+
 -- name: stored_already
 SELECT DISTINCT record_digest FROM facts_events WHERE record_digest = ANY(%(digests)b::bytea[]);
 
--- name: store_positions!
-INSERT INTO positions (topic_id, partition, next_offset)
-SELECT * FROM unnest(%(topic_ids)b::uuid[], %(partitions)b::integer[], %(offsets)b::bigint[])
-ON CONFLICT (topic_id, partition) DO UPDATE SET next_offset = excluded.next_offset
-WHERE positions.next_offset < excluded.next_offset;
+-- name: store_positions
+-- Each partition whose stored position is the expected one, or that has none and none is expected.
+WITH given AS (
+    SELECT * FROM unnest(%(topic_ids)b::uuid[], %(partitions)b::integer[], %(offsets)b::bigint[], %(expected)b::bigint[],
+                         %(leader_epochs)b::integer[])
+        AS given (topic_id, partition, next_offset, expected, leader_epoch)
+), begun AS (
+    INSERT INTO positions (topic_id, partition, next_offset, leader_epoch)
+    SELECT topic_id, partition, next_offset, leader_epoch FROM given WHERE expected IS NULL
+    ON CONFLICT DO NOTHING RETURNING partition
+), moved AS (
+    UPDATE positions SET next_offset = given.next_offset, leader_epoch = given.leader_epoch FROM given
+    WHERE positions.topic_id = given.topic_id AND positions.partition = given.partition
+        AND positions.next_offset = given.expected
+    RETURNING positions.partition
+)
+SELECT partition FROM begun UNION ALL SELECT partition FROM moved;
 
 -- name: stored_positions
 SELECT partition, next_offset FROM positions WHERE topic_id = %(topic_id)s;
+
+-- name: stored_epochs
+SELECT partition, leader_epoch FROM positions WHERE topic_id = %(topic_id)s AND leader_epoch >= 0;
+
+-- name: heartbeats
+SELECT partition, beaten_to FROM positions WHERE topic_id = %(topic_id)s AND beaten_to IS NOT NULL;
+
+-- name: note_heartbeat!
+UPDATE positions SET beaten_to = %(offset)s WHERE topic_id = %(topic_id)s AND partition = %(partition)s;
+
+-- name: topics_read
+SELECT DISTINCT topic_id FROM positions;
 
 -- name: see_issue!
 UPDATE issue_seen SET issue = %(issue)s WHERE issue < %(issue)s;
@@ -75,17 +107,29 @@ UPDATE issue_seen SET issue = %(issue)s WHERE issue < %(issue)s;
 SELECT issue FROM issue_seen;
 
 -- name: quarantine!
-INSERT INTO quarantine (quarantine_id, tenant, key_id, code, path, waits_for, seal)
+INSERT INTO quarantine (quarantine_id, tenant, key_id, code, path, waits_for, seal, topic, partition, record_offset)
 SELECT given.id, given.tenant, given.key_id, given.code, given.path,
-       (SELECT array_agg(decode(hex, 'hex')) FROM unnest(string_to_array(given.waits_for, ',')) AS hex), given.seal
+       (SELECT array_agg(decode(hex, 'hex')) FROM unnest(string_to_array(given.waits_for, ',')) AS hex), given.seal,
+       given.topic, given.partition, given.record_offset
 FROM unnest(%(ids)b::uuid[], %(tenants)b::uuid[], %(key_ids)b::uuid[], %(codes)b::text[], %(paths)b::text[],
-            %(waits_for)b::text[], %(seals)b::bytea[]) AS given (id, tenant, key_id, code, path, waits_for, seal)
+            %(waits_for)b::text[], %(seals)b::bytea[], %(topics)b::text[], %(partitions)b::integer[],
+            %(offsets)b::bigint[])
+     AS given (id, tenant, key_id, code, path, waits_for, seal, topic, partition, record_offset)
 ON CONFLICT DO NOTHING;
 
 -- name: waiting_for
-SELECT quarantine_id, tenant, key_id, seal, arrived FROM quarantine
-WHERE tenant = %(tenant)s AND waits_for && %(indexes)b::bytea[] AND arrived > %(after)s
-ORDER BY arrived LIMIT %(limit)s;
+-- A page of what waits for one of these. It ends early where the seals would be more than so many bytes together.
+SELECT quarantine_id, tenant, key_id, seal, arrived, topic, partition, record_offset
+FROM (
+    SELECT page.*, sum(octet_length(seal)) OVER (ORDER BY arrived) - octet_length(seal) AS bytes_before
+    FROM (
+        SELECT * FROM quarantine
+        WHERE tenant = %(tenant)s AND waits_for && %(indexes)b::bytea[] AND arrived > %(after)s
+        ORDER BY arrived LIMIT %(limit)s
+    ) AS page
+) AS weighed
+WHERE bytes_before < %(bytes)s
+ORDER BY arrived;
 
 -- name: waited_for
 SELECT DISTINCT tenant, unnest(waits_for) AS waits_for FROM quarantine WHERE waits_for IS NOT NULL;
@@ -145,13 +189,39 @@ SELECT given.thing FROM unnest(%(things)b::uuid[]) AS given (thing)
 WHERE NOT EXISTS (SELECT 1 FROM facts_events WHERE originator_id = given.thing);
 
 -- name: quarantine_list
-SELECT quarantine_id, tenant, code, path, at, waits_for FROM quarantine
-WHERE tenant = ANY(%(tenants)b::uuid[]) ORDER BY arrived;
+SELECT quarantine_id, tenant, code, path, at, waits_for, arrived, topic, partition, record_offset FROM quarantine
+WHERE tenant = %(tenant)s AND arrived > %(after)s
+  AND (%(codes)s::text[] IS NULL OR code = ANY(%(codes)s::text[]))
+  AND (%(topics)s::text[] IS NULL OR topic = ANY(%(topics)s::text[]))
+  AND (%(ids)s::uuid[] IS NULL OR quarantine_id = ANY(%(ids)s::uuid[]))
+ORDER BY arrived LIMIT %(limit)s;
 
--- name: quarantine_rows
-SELECT quarantine_id, tenant, key_id, seal FROM quarantine
-WHERE tenant = ANY(%(tenants)b::uuid[]) AND (%(ids)s::uuid[] IS NULL OR quarantine_id = ANY(%(ids)s::uuid[]))
+-- name: quarantine_summary
+SELECT code, path, topic, count(*) AS records, min(at) AS oldest, max(at) AS newest FROM quarantine
+WHERE tenant = %(tenant)s
+  AND (%(codes)s::text[] IS NULL OR code = ANY(%(codes)s::text[]))
+  AND (%(topics)s::text[] IS NULL OR topic = ANY(%(topics)s::text[]))
+GROUP BY code, path, topic ORDER BY code, path, topic;
+
+-- name: quarantine_page
+-- A page of records with their seals. It ends early where the seals would be more than so many bytes together.
+SELECT quarantine_id, tenant, key_id, code, at, arrived, topic, partition, record_offset, seal
+FROM (
+    SELECT page.*, sum(octet_length(seal)) OVER (ORDER BY arrived) - octet_length(seal) AS bytes_before
+    FROM (
+        SELECT * FROM quarantine
+        WHERE tenant = %(tenant)s AND arrived > %(after)s
+          AND (%(codes)s::text[] IS NULL OR code = ANY(%(codes)s::text[]))
+          AND (%(topics)s::text[] IS NULL OR topic = ANY(%(topics)s::text[]))
+          AND (%(ids)s::uuid[] IS NULL OR quarantine_id = ANY(%(ids)s::uuid[]))
+        ORDER BY arrived LIMIT %(limit)s
+    ) AS page
+) AS weighed
+WHERE bytes_before < %(bytes)s
 ORDER BY arrived;
+
+-- name: quarantine_count
+SELECT count(*) AS records, max(at) AS newest FROM quarantine WHERE tenant = %(tenant)s;
 
 -- name: expire_quarantine!
 DELETE FROM quarantine WHERE at < %(oldest)s;

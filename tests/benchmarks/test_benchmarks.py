@@ -13,6 +13,7 @@ from services.records import parcel_of
 
 FIGURES = {
     "intake": {"intake", "intake against clear"},
+    "seal": {"seal at the publisher", "open at the desk"},
     "rebuild": {"rebuild"},
     "shred": {"shred to destroyed", "shred to certificate"},
 }

@@ -15,7 +15,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from crypto.certificates import EXACT_INTEGERS, canonical, load_or_create, shred_certificate, sign, verify
+from crypto.certificates import (
+    EXACT_INTEGERS,
+    canonical,
+    load_or_create,
+    reissued,
+    shred_certificate,
+    sign,
+    told_entry,
+    verify,
+)
 from domain.errors import CertificateInvalid, KeysUnavailable, RootsUnsafe, SettingsWrong
 
 KEY = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
@@ -192,24 +201,80 @@ def test_the_body_says_what_was_done_and_nothing_else() -> None:
         "unreadable_since": "2026-11-24T09:29:00+00:00",
         "unrecoverable_since": None,
         "meaning_of_destruction": "if no copy exists",
+        "sources": "no topics are read here",
+        "source_cleared_since": None,
         "ledger_commitment": {
             "salt": base64.b64encode(b"s" * 32).decode(),
             "commitment": base64.b64encode(b"c" * 32).decode(),
         },
         "counts": {"facts": 12, "things": 3, "references": 2, "read model rows": 4},
-        "residue": {"found": 0, "searched": ["log", "read models"], "not_searched": ["backups of the log"]},
-        "living_text": {"searched": False, "found": None},
-        "quarantine": {"dropped": 0, "not_judged": 0},
+        "residue": {
+            "found": 0,
+            "not_judged": 0,
+            "searched": ["log", "read models"],
+            "not_searched": ["backups of the log"],
+        },
+        "living_text": {"searched": False, "found": None, "not_judged": 0},
+        "quarantine": {"dropped": 0, "not_judged": 0, "not_judged_gone_by": None},
+        "told": {
+            "recipients": 0,
+            "acknowledged": 0,
+            "unnamed": 0,
+            "in_clear": 0,
+            "in_clear_until": None,
+            "deadline": None,
+            "outbox_key_destroyed_at": None,
+        },
         "public_key": base64.b64encode(PUBLIC).decode(),
         "signature": certificate["signature"],
     }
 
 
+def test_what_becomes_known_later_is_said_under_the_same_id_and_nothing_else_changes() -> None:
+    first = sign(body(), KEY)
+    at = datetime(2026, 12, 1, 8, tzinfo=UTC)
+    deadline, until = datetime(2026, 12, 24, 9, 30, tzinfo=UTC), datetime(2026, 12, 8, 8, tzinfo=UTC)
+    told = told_entry(recipients=2, acknowledged=1, deadline=deadline, in_clear=1, in_clear_until=until)
+    again = reissued(first, {"told": told, "source_cleared_since": at}, KEY, at=at)
+    verify(again, PEM)
+    assert {name for name in again if again[name] != first[name]} == {
+        *("told", "source_cleared_since", "issued_at", "signature")
+    }
+    assert again["told"] == {
+        "recipients": 2,
+        "acknowledged": 1,
+        "unnamed": 0,
+        "in_clear": 1,
+        "in_clear_until": "2026-12-08T08:00:00+00:00",
+        "deadline": "2026-12-24T09:30:00+00:00",
+        "outbox_key_destroyed_at": None,
+    }
+    assert again["source_cleared_since"] == again["issued_at"] == "2026-12-01T08:00:00+00:00"
+
+
+def test_nothing_is_signed_anew_where_nothing_changes() -> None:
+    first = sign(body(), KEY)
+    at = datetime(2026, 12, 1, 8, tzinfo=UTC)
+    assert reissued(first, {"told": first["told"], "source_cleared_since": None}, KEY, at=at) is first
+
+
+@pytest.mark.parametrize("name", ["certificate_id", "counts", "ground", "unreadable_since", "anything"])
+def test_what_a_certificate_says_of_the_shred_itself_does_not_change(name: str) -> None:
+    with pytest.raises(CertificateInvalid):
+        reissued(sign(body(), KEY), {name: None}, KEY, at=datetime(2026, 12, 1, tzinfo=UTC))
+
+
 def test_living_text_that_was_searched_says_what_was_found() -> None:
-    assert body(living_text_searched=True, living_text_found=0)["living_text"] == {
+    assert body(living_text_searched=True, living_text_found=0, living_text_not_judged=2)["living_text"] == {
         "searched": True,
         "found": 0,
+        "not_judged": 2,
     }
+
+
+def test_seals_that_were_changed_are_counted_and_not_as_found() -> None:
+    residue = body(residue_not_judged=3)["residue"]
+    assert (residue["found"], residue["not_judged"]) == (0, 3)
 
 
 @pytest.mark.parametrize(("searched", "found"), [(True, None), (False, 0)])

@@ -23,15 +23,16 @@ from crypto.keystore import KeyStore, rows_of
 from crypto.register import Register
 from crypto.roots import FileRoots
 from crypto.tree import Person, Tree
-from domain.errors import KeysUnavailable, SealBroken
+from domain.errors import KeysUnavailable, LogUnavailable, PositionMoved, SealBroken
 from domain.personal import Kind, Reference
-from services import intake as intakes
+from services import intake, locking, naming, refusing, viewing, waiting
 from services.embedded import Endpoints
 from services.intake import Intake, Tally
 from services.log import Facts, LogDatastore, Position
 from services.opening_records import opened_records
-from services.records import RECORD_BYTES, parcel_of, parcel_of_events
+from services.records import RECORD_BYTES, Place, parcel_of, parcel_of_events
 from services.tenants import Tenants
+from services.waiting import Waiting
 from services.wiring import House
 from tests.desks import AT, Desk, desk_house
 
@@ -374,12 +375,31 @@ def test_what_waited_is_taken_up_in_the_order_in_which_it_came(desk: Desk) -> No
 
 
 def test_more_records_than_a_page_may_wait_for_one_ticket(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intakes, "WAITING_PAGE", 3)
+    monkeypatch.setattr(waiting, "PAGE", 3)
     desk.take(*(desk.event("ticket.replied", "ticket 20", AT, f"r{n}", body=f"{n}") for n in range(10)))
     assert counts(desk.house)[1] == 10
     desk.happens("ticket.opened", "ticket 20", id=20, requester_id=1)
     assert counts(desk.house)[1] == 0
     assert [entry["body"] for entry in desk.ticket(20)["conversation"]] == [f"{n}" for n in range(10)]
+
+
+def test_large_records_that_wait_for_one_ticket_are_not_all_in_memory_at_once(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "PAGE_BYTES", 30_000)
+    opened, pages = Waiting.opened, list[int]()
+
+    def measured(self: Waiting, appeared: Any) -> Iterator[Any]:
+        for page in opened(self, appeared):
+            pages.append(len(page))
+            yield page
+
+    monkeypatch.setattr(Waiting, "opened", measured)
+    large = "x" * 12_000
+    desk.take(*(desk.event("ticket.replied", "ticket 20", AT, f"r{n}", body=f"{n} {large}") for n in range(4)))
+    desk.happens("ticket.opened", "ticket 20", id=20, requester_id=1)
+    assert pages == [2, 2]
+    assert [entry["body"][0] for entry in desk.ticket(20)["conversation"]] == ["0", "1", "2", "3"]
 
 
 def test_a_record_that_waits_creates_no_person_and_no_ticket(desk: Desk) -> None:
@@ -527,7 +547,7 @@ def test_two_writers_who_meet_somebody_new_at_once_end_with_one_person_and_one_k
 @contextmanager
 def between_deciding_and_holding(what: Callable[[], object]) -> Iterator[None]:
     """Have something happen once, in the middle of the next batch: keys are issued, nothing is held for the append."""
-    hold, calls = Intake._hold, 0
+    hold, calls = locking.hold, 0
 
     def second(*given: Any) -> None:
         nonlocal calls
@@ -538,7 +558,7 @@ def between_deciding_and_holding(what: Callable[[], object]) -> Iterator[None]:
         hold(*given)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Intake, "_hold", second)
+        patch.setattr(locking, "hold", second)
         yield
     assert calls >= 2
 
@@ -693,10 +713,10 @@ def crash_while_keeping(patch: pytest.MonkeyPatch) -> None:
 
 
 def crash_before_taking_up(patch: pytest.MonkeyPatch) -> None:
-    def waiting(*_: Any) -> None:
+    def opened(*_: Any) -> None:
         raise Crashed
 
-    patch.setattr(Intake, "_waiting", waiting)
+    patch.setattr(Waiting, "opened", opened)
 
 
 CRASHES = [crash_before_append, crash_after_append, crash_while_keeping, crash_before_taking_up]
@@ -777,6 +797,46 @@ def test_a_reply_that_waits_for_a_ticket_that_a_crash_left_half_issued_is_taken_
     assert len(desk.ticket(20)["conversation"]) == 1
 
 
+def lose_the_answer(patch: pytest.MonkeyPatch) -> None:
+    append = Facts.append
+
+    def lost(facts: Facts, *given: Any) -> Any:
+        append(facts, *given)
+        raise LogUnavailable("the log database cannot be reached")
+
+    patch.setattr(Facts, "append", lost)
+
+
+def lose_the_log_before_taking_up(patch: pytest.MonkeyPatch) -> None:
+    def opened(*_: Any) -> None:
+        raise LogUnavailable("the log database cannot be reached")
+
+    patch.setattr(Waiting, "opened", opened)
+
+
+@pytest.mark.parametrize("loses", [lose_the_answer, lose_the_log_before_taking_up])
+def test_what_waited_is_taken_up_and_told_of_though_the_log_goes_away_right_behind_the_append(
+    house: House, desk: Desk, monkeypatch: pytest.MonkeyPatch, loses: Any
+) -> None:
+    topic, place = uuid4(), Place("acme.records", 0, 0)
+    reply = parcel_of(desk.event("ticket.replied", "ticket 20", AT, "r", body="early"), place=place)
+    opened = parcel_of(desk.event("ticket.opened", "ticket 20", AT, "o", id=20, requester_id=1))
+    house.intake.take_each([reply], at=NOW, positions=[Position(topic, 0, 1)])
+    behind = [Position(topic, 0, 2, expected=1)]
+    with monkeypatch.context() as patch:
+        loses(patch)
+        with pytest.raises(LogUnavailable):
+            house.intake.take_each([opened], at=NOW, positions=behind)
+    # Whoever reads the partition tries once more, and learns that the batch was stored.
+    with pytest.raises(PositionMoved):
+        house.intake.take_each([opened], at=NOW, positions=behind)
+    taken = house.intake.take_each([opened], at=NOW, again=True)
+    assert [outcome.status for outcome in taken.outcomes] == ["duplicate"]
+    assert [(later.place, later.outcome.status) for later in taken.later] == [(place, "stored")]
+    assert counts(house)[1] == 0
+    assert len(desk.ticket(20)["conversation"]) == 1
+
+
 def test_keys_that_go_away_after_the_append_leave_the_batch_taken_and_the_key_work_for_the_next(
     house: House, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -805,9 +865,15 @@ def test_a_kafka_position_is_stored_with_its_facts_or_not_at_all(
     assert house.intake.take([parcel_of(raw)], at=NOW, positions=[Position(topic, 0, 5)]).stored == 1
     assert house.facts.stored_positions(topic) == {0: 5}
     # A batch of which nothing is kept is read all the same.
-    house.intake.take([parcel_of(raw)], at=NOW, positions=[Position(topic, 0, 6)])
+    house.intake.take([parcel_of(raw)], at=NOW, positions=[Position(topic, 0, 6, expected=5)])
     house.intake.take([], at=NOW, positions=[Position(topic, 1, 3)])
     assert house.facts.stored_positions(topic) == {0: 6, 1: 3}
+    # Somebody else has read on meanwhile: then all of it is theirs to store.
+    late = parcel_of(desk.event("contact.created", "contact 2", AT, "two", id=2))
+    with pytest.raises(PositionMoved):
+        house.intake.take([late, parcel_of(b"no json")], at=NOW, positions=[Position(topic, 0, 9, expected=5)])
+    assert (counts(house)[1], house.facts.stored_positions(topic)) == (0, {0: 6, 1: 3})
+    assert house.intake.take([late], at=NOW).stored == 1
 
 
 # -- what cannot be taken ---------------------------------------------------------------------------------------------
@@ -982,6 +1048,105 @@ def test_a_parcel_is_taken_whole_or_not_at_all(desk: Desk) -> None:
     events[1]["data"]["requester_id"] = 1
     assert desk.house.intake.take([parcel_of_events(b"row", events, "acme")], at=NOW).stored == 1
     assert whom(desk, Kind.PERSON, "1") is not None
+
+
+def broken(desk: Desk, *addresses: str) -> bytes:
+    """Write a record that cannot be taken, and that names these people as its owners."""
+    return orjson.dumps(orjson.loads(desk.event("contact.created", "contact 1")) | {"data": {"email": addresses}})
+
+
+def test_references_of_broken_records_are_looked_up_in_slices_and_those_of_one_that_names_too_many_are_not(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(naming, "SLICE", 3)
+    monkeypatch.setattr(refusing, "MOST_NAMED", 8)
+    desk.happens("contact.created", "contact 1", id=1, email="ann@acme.example")
+    desk.shred("contact 1")
+    asked: list[int] = []
+    look_up = Register.look_up
+
+    def counted(register: Register, indexes: Any) -> Any:
+        wanted = list(indexes)
+        asked.append(len(wanted))
+        return look_up(register, wanted)
+
+    monkeypatch.setattr(Register, "look_up", counted)
+    others = [f"{number}@acme.example" for number in range(20)]
+
+    tally = desk.take(broken(desk, *others[:5], "ann@acme.example"), broken(desk, *others, "ann@acme.example"))
+
+    assert (tally.refused, tally.quarantined) == (1, 1)
+    assert max(asked) <= 3
+    assert quarantined(desk.house) == [("too_many_references", "")]
+    # It is judged when somebody asks for it.
+    assert desk.house.quarantine.judge(desk.tenant.id, ()).dropped == 1
+
+
+def test_whose_the_parts_of_many_things_are_is_asked_once(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.happens("contact.created", "contact 1", id=1)
+    for number in range(20, 24):
+        desk.happens("ticket.opened", f"ticket {number}", id=number, requester_id=1, subject="hi")
+        desk.happens("ticket.replied", f"ticket {number}", id=number, body="hello", user_id=1)
+    asked: list[str] = []
+
+    def counted(cursor: Any, statement: str, **given: Any) -> Any:
+        asked.append(statement)
+        return rows_of(cursor, statement, **given)
+
+    monkeypatch.setattr(viewing, "rows_of", counted)
+    desk.take(
+        *(
+            desk.event("ticket.entry_edited", f"ticket {number}", AT, f"u{number}", id=number, body="anew")
+            for number in range(20, 24)
+        )
+    )
+
+    assert sum("FROM leaves" in statement for statement in asked) == 1
+    assert [desk.ticket(number)["conversation"][0]["body"] for number in range(20, 24)] == ["anew"] * 4
+
+
+def test_an_instance_remembers_only_so_many_of_the_records_that_it_put_aside(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "PUT_ASIDE", 2)
+    desk.happens("contact.created", "contact 1", id=1)
+    for number in range(4):
+        desk.take(
+            desk.event("ticket.replied", "ticket 20", AT, f"r{number}", id=number, ticket_id=20, body="hi", user_id=1)
+        )
+    assert len(desk.house.intake._put_aside) == 2
+    tally = desk.happens("ticket.opened", "ticket 20", id=20, requester_id=1, subject="hi")
+    assert (tally.stored, tally.quarantined) == (3, -2)
+    assert counts(desk.house) == (6, 0)
+
+
+def test_what_a_writer_that_was_killed_left_waiting_is_taken_up_by_whoever_looks(
+    databases: Endpoints, desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.happens("contact.created", "contact 1", id=1)
+    with writer(databases, tmp_path) as other:
+        other.take([parcel_of(desk.event("ticket.replied", "ticket 20", AT, "r", body="hi", user_id=1))], at=NOW)
+    with monkeypatch.context() as killed:
+        killed.setattr(Intake, "_take_up", lambda *_: Tally())
+        desk.happens("ticket.opened", "ticket 20", id=20, requester_id=1, subject="hi")
+    assert counts(desk.house) == (2, 1)
+
+    desk.house.intake.take_up(at=NOW)
+
+    assert counts(desk.house) == (3, 0)
+
+
+def test_a_record_that_waits_under_a_tenant_that_another_process_added_is_taken_up(
+    databases: Endpoints, desk: Desk, tmp_path: Path
+) -> None:
+    with writer(databases, tmp_path) as late:
+        late._tenants.by_name()
+        beta = Desk(desk.house, "beta")
+        beta.happens("contact.created", "contact 1", id=1)
+        beta.take(beta.event("ticket.replied", "ticket 20", AT, "r", body="hi", user_id=1))
+        waits = Waiting(late._facts, late._keys, late._roots, late._tenants)
+        [[one]] = waits.opened(waits.all_waited_for())
+    assert one.parcel.tenant == "beta"
 
 
 def test_the_tally_of_any_batch_adds_up(desk: Desk) -> None:

@@ -48,7 +48,7 @@ def test_what_follows_on_a_refused_ticket_is_refused_and_what_waited_for_it_does
     desk.shred("contact 2")
     assert desk.happens("ticket.opened", "ticket 40", id=40, email="BO@example.org").refused >= 1
     assert desk.happens("ticket.replied", "ticket 40", body="Dear Bo", incoming=False).refused == 1
-    assert desk.house.quarantine.listed(desk.tenant.id) == []
+    assert list(desk.house.quarantine.listed(desk.tenant.id)) == []
 
 
 def test_an_address_that_two_people_claimed_belongs_to_the_last_and_outlives_the_shred_of_the_other(desk: Desk) -> None:

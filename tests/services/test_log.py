@@ -17,10 +17,10 @@ from psycopg.conninfo import make_conninfo
 
 from crypto.sealing import Place, seal
 from crypto.wrapping import new_key
-from domain.errors import LogUnavailable, NobodyCanAct, SealdeskError
+from domain.errors import LogUnavailable, NobodyCanAct, PositionMoved, SealdeskError
 from domain.ids import EventId, KeyId, TenantId, ThingId
 from services.embedded import Endpoints
-from services.log import STATEMENTS, Facts, LogDatastore, Position, SealedFact
+from services.log import Facts, LogDatastore, Position, SealedFact, store_positions
 from services.privacy import Privacy
 
 ACME = TenantId(UUID(int=1))
@@ -138,28 +138,33 @@ def test_what_is_done_beside_an_append_is_committed_with_it(facts: Facts) -> Non
     assert facts.stored_positions(topic) == {0: 10, 3: 5}
     assert len(facts.page(0, 10)) == 1
     # A batch of duplicates only, or of nothing, still moves the position.
-    facts.append([], lambda cursor: move(cursor, Position(topic, 0, 11)))
+    facts.append([], lambda cursor: move(cursor, Position(topic, 0, 11, 10)))
     assert facts.stored_positions(topic) == {0: 11, 3: 5}
 
 
 def move(cursor: psycopg.Cursor[Any], *positions: Position) -> None:
     """Note how far some Kafka partitions are stored."""
-    cursor.execute(
-        STATEMENTS.store_positions.sql,
-        {
-            "topic_ids": [position.topic_id for position in positions],
-            "partitions": [position.partition for position in positions],
-            "offsets": [position.offset for position in positions],
-        },
-    )
+    store_positions(cursor, positions)
 
 
-def test_a_position_never_goes_back_and_a_topic_created_anew_has_its_own(facts: Facts) -> None:
+def test_a_position_moves_from_where_its_reader_believes_it_to_be_or_nothing_is_stored(facts: Facts) -> None:
     topic = uuid4()
-    for offset in (10, 4, 12, 12):
-        with facts.cursor() as cursor:
-            move(cursor, Position(topic, 0, offset))
-    assert facts.stored_positions(topic) == {0: 12}
+    one = fact()
+    facts.append([], lambda cursor: move(cursor, Position(topic, 0, 10), Position(topic, 1, 7)))
+    for wrong in (
+        [Position(topic, 0, 12, 9)],
+        [Position(topic, 0, 12)],
+        [Position(topic, 2, 12, 9)],
+        [Position(topic, 0, 12, 10), Position(topic, 1, 8, 6)],
+        [Position(uuid4(), 0, 12, 10)],
+    ):
+        with pytest.raises(PositionMoved):
+            facts.append([one], lambda cursor, wrong=wrong: move(cursor, *wrong))  # type: ignore[misc]
+    assert facts.stored_positions(topic) == {0: 10, 1: 7}
+    assert facts.page(0, 10) == []
+    # A broker that lost records counts anew, and a topic created anew has positions of its own.
+    facts.append([one], lambda cursor: move(cursor, Position(topic, 0, 4, 10), Position(topic, 1, 8, 7)))
+    assert facts.stored_positions(topic) == {0: 4, 1: 8}
     assert facts.stored_positions(uuid4()) == {}
 
 
@@ -293,6 +298,34 @@ def test_a_log_that_goes_away_in_the_middle_is_unavailable_and_then_answers_agai
         facts.append([one], cut)
     assert len(facts.append([one])[1]) == 1
     assert len(facts.page(0, 10)) == 1
+
+
+@pytest.mark.parametrize("state", ["25006", "25P03"], ids=["a standby", "a transaction that waited for too long"])
+def test_a_log_that_does_not_write_now_is_unavailable(facts: Facts, state: str) -> None:
+    def refused(cursor: psycopg.Cursor[Any]) -> None:
+        cursor.execute(f"DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '{state}'; END $$".encode())
+
+    one = fact()
+    with pytest.raises(LogUnavailable):
+        facts.append([one], refused)
+    with pytest.raises(LogUnavailable), facts.cursor() as cursor:
+        refused(cursor)
+    assert len(facts.append([one])[1]) == 1
+
+
+def test_a_server_that_a_network_has_swallowed_is_given_up_in_time_unless_the_dsn_says_otherwise(
+    databases: Endpoints,
+) -> None:
+    for dsn, milliseconds in (
+        (databases.log_dsn, "30000"),
+        (make_conninfo(databases.log_dsn, tcp_user_timeout=7), "7"),
+    ):
+        datastore = LogDatastore(dsn)
+        with Facts(datastore) as log, log.connection() as connection, log.own_connection() as own:
+            for each in (connection, own):
+                said = each.info.get_parameters()
+                assert (said["tcp_user_timeout"], said["connect_timeout"]) == (milliseconds, "5")
+        datastore.close()
 
 
 def test_a_lent_connection_gives_tuples_and_comes_back_as_it_was(facts: Facts) -> None:

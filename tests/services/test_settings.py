@@ -6,9 +6,10 @@ import stat
 from pathlib import Path
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from domain.errors import SettingsWrong
-from services.settings import Settings
+from services.settings import Settings, listen_of, log_dsn_of
 
 PASSWORD = "dsn-password-a81f"
 DSNS = {
@@ -142,3 +143,59 @@ def test_numbers_and_the_actor_can_be_set(tmp_path: Path) -> None:
 
 def test_settings_show_no_password(tmp_path: Path) -> None:
     assert PASSWORD not in repr(Settings.read(tmp_path / "data", DSNS))
+
+
+@pytest.mark.parametrize(
+    ("said", "address"),
+    [
+        ("9464", ("127.0.0.1", 9464)),
+        (":9464", ("127.0.0.1", 9464)),
+        ("0.0.0.0:9464", ("0.0.0.0", 9464)),
+        ("[::1]:9464", ("::1", 9464)),
+        ("", None),
+    ],
+)
+def test_a_port_alone_is_on_loopback(said: str, address: tuple[str, int] | None) -> None:
+    assert listen_of({"SEALDESK_LISTEN": said}) == address
+
+
+@pytest.mark.parametrize("said", ["localhost", "localhost:http", "9464:", ":65536", "host:-1"])
+def test_an_address_without_a_port_is_refused_by_its_name(said: str) -> None:
+    with pytest.raises(SettingsWrong, match="SEALDESK_LISTEN"):
+        listen_of({"SEALDESK_LISTEN": said})
+
+
+def test_the_password_of_a_database_may_stand_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("p w'\\d\n")
+    (tmp_path / "keys").write_text("other\n")
+    settings = Settings.read(
+        None,
+        {
+            "SEALDESK_LOG_DSN": "host=log dbname=desk",
+            "SEALDESK_LOG_PASSWORD_FILE": str(tmp_path / "log"),
+            "SEALDESK_KEYS_DSN": "postgresql://desk@keys/desk",
+            "SEALDESK_KEYS_PASSWORD_FILE": str(tmp_path / "keys"),
+            **secret_folders(tmp_path),
+        },
+    )
+    assert conninfo_to_dict(settings.log_dsn or "")["password"] == "p w'\\d"
+    assert conninfo_to_dict(settings.keys_dsn or "") == {
+        "host": "keys",
+        "dbname": "desk",
+        "user": "desk",
+        "password": "other",
+    }
+    assert "other" not in repr(settings)
+
+
+def test_a_password_file_that_helps_nobody_is_refused_and_not_repeated(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    with pytest.raises(SettingsWrong, match="SEALDESK_LOG_DSN"):
+        log_dsn_of({"SEALDESK_LOG_PASSWORD_FILE": str(file)})
+    with pytest.raises(SettingsWrong, match="SEALDESK_LOG_PASSWORD_FILE"):
+        log_dsn_of({"SEALDESK_LOG_PASSWORD_FILE": str(file), "SEALDESK_LOG_DSN": "host=log"})
+    file.write_text(PASSWORD)
+    with pytest.raises(SettingsWrong, match="SEALDESK_LOG_DSN") as refused:
+        log_dsn_of({"SEALDESK_LOG_PASSWORD_FILE": str(file), "SEALDESK_LOG_DSN": f"secret {PASSWORD}"})
+    assert PASSWORD not in str(refused.value)
+    assert refused.value.__suppress_context__

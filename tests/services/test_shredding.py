@@ -174,10 +174,59 @@ def test_whoever_was_merged_into_a_shredded_person_by_a_crashed_batch_goes_too(
 
 def test_living_texts_that_name_the_person_are_counted_and_the_search_leaves_an_access_line(desk: Desk) -> None:
     certificate = desk.shred("contact 1", living=True)
-    assert certificate["living_text"] == {"searched": True, "found": 1}
+    assert certificate["living_text"] == {"searched": True, "found": 1, "not_judged": 0}
     with desk.house.facts.cursor() as cursor:
         lines = cursor.execute("SELECT what FROM access_lines").fetchall()
     assert [line["what"] for line in lines] == ["living"]
+
+
+def test_a_changed_seal_of_somebody_else_stops_no_search_of_living_texts_and_is_counted(desk: Desk) -> None:
+    bo = found(desk, Reference(Kind.PERSON, "2"))
+    with desk.house.facts.cursor() as cursor:
+        changed = cursor.execute(
+            "UPDATE facts_events SET seal = set_byte(seal, octet_length(seal) - 1, 255 - get_byte(seal,"
+            " octet_length(seal) - 1)) WHERE originator_id = %s AND seal IS NOT NULL",
+            [bo.profile],
+        )
+    assert changed.rowcount == 1
+    assert desk.shred("contact 1", living=True)["living_text"] == {"searched": True, "found": 1, "not_judged": 1}
+
+
+@pytest.mark.parametrize("reference", [ANN, Reference(Kind.TICKET, "20"), Reference(Kind.TICKET, "21")])
+def test_a_seal_whose_header_was_changed_stops_no_shred_and_is_counted_where_it_is_the_persons(
+    desk: Desk, reference: Reference
+) -> None:
+    stream = found(desk, reference).profile
+    with desk.house.facts.cursor() as cursor:
+        changed = cursor.execute(
+            "UPDATE facts_events SET seal = set_byte(seal, 0, 9) WHERE originator_id = %s AND seal IS NOT NULL",
+            [stream],
+        )
+    desk.house.projecting.catch_up()
+    certificate = desk.shred("ann@example.org")
+    assert (certificate["residue"]["found"], certificate["residue"]["not_judged"]) == (0, 1)
+    assert changed.rowcount >= 1
+    broken: list[Any] = []
+    assert sum(desk.house.residue.of_all(desk.tenant.id, broken).values()) == 0
+    assert len(broken) == 1
+    desk.shred("contact 2")
+
+
+def test_a_shred_that_another_process_gave_up_says_so(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    destroy = desk.house.shredding._destroy
+
+    def late(shred: Any, held: Any, *, may_begin: bool) -> Any:
+        # The lock went with its connection, and somebody who resumes took the shred for left.
+        assert destroy(shred, None, may_begin=False) is None
+        return destroy(shred, held, may_begin=may_begin)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(desk.house.shredding, "_destroy", late)
+        with pytest.raises(ShredRefused, match="ask again") as refused:
+            desk.shred("contact 1")
+    assert refused.value.code == "abandoned"
+    assert desk.house.ledger.head() == 0
+    assert desk.shred("contact 1")["residue"]["found"] == 0
 
 
 def test_fences_end_with_the_key_of_their_quarter(desk: Desk) -> None:
@@ -234,3 +283,14 @@ def _order(desk: Desk) -> Any:
     from services.shredding import Order
 
     return Order(desk.tenant.id, "test", "tester")
+
+
+def test_the_reference_of_a_picture_goes_with_its_person(desk: Desk) -> None:
+    filled(desk)
+    assert desk.happens("contact.avatar_added", "contact 1", id=77, contact_id=1).stored == 1
+    assert desk.shred("contact 1")["residue"]["found"] == 0
+    with desk.house.keys.transaction() as cursor:
+        rows = cursor.execute(
+            "SELECT 1 FROM register_backs WHERE owner IN (SELECT profile FROM subjects WHERE line IS NOT NULL)"
+        ).fetchall()
+    assert rows == []

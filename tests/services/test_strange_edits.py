@@ -12,7 +12,7 @@ import pytest
 from crypto.keystore import rows_of
 from domain.errors import KeysUnavailable, ShredRefused
 from domain.personal import Kind, Reference
-from services import keeping
+from services import keeping, locking
 from services.embedded import Endpoints
 from services.intake import Intake
 from services.living import opened
@@ -179,18 +179,18 @@ def test_a_comment_that_crosses_the_end_of_its_topic_is_not_half_there(
 
 def test_a_file_that_crosses_the_end_of_its_reply_goes_with_it(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     reply(desk)
-    other, hold, held = another_writer(desk), Intake._hold, 0
+    other, hold, held = another_writer(desk), locking.hold, 0
     gone = parcel_of(desk.event("ticket.entry_deleted", "ticket 20", AT, "gone", ticket_id=20, id=3))
 
     def holding(*given: Any) -> None:
         nonlocal held
         held += 1
         if held == 2:
-            monkeypatch.setattr(Intake, "_hold", hold)
+            monkeypatch.setattr(locking, "hold", hold)
             assert other.take([gone], at=datetime.now(UTC)).stored == 1
         hold(*given)
 
-    monkeypatch.setattr(Intake, "_hold", holding)
+    monkeypatch.setattr(locking, "hold", holding)
     file = {"id": 4, "ticket_id": 20, "conversation_id": 3, "user_id": 1, "name": "secret.pdf"}
     assert desk.happens("ticket.attachment_added", "ticket 20", **file).refused == 1
     assert "secret.pdf" not in readable(desk)
@@ -292,19 +292,19 @@ def test_a_reply_that_two_writers_bring_at_once_is_one_part(
 ) -> None:
     said = {"id": 3, "ticket_id": 20, "user_id": 1, "incoming": True, "body": "call me at the harbour"}
     mine, theirs = (desk.event("ticket.replied", "ticket 20", AT, i, **said) for i in ("a", "a" if same else "b"))
-    other, hold, held = another_writer(desk), Intake._hold, 0
+    other, hold, held = another_writer(desk), locking.hold, 0
 
     def holding(*given: Any) -> None:
         nonlocal held
         held += 1
         if held == 2:
             # Ours is issued and not on the log yet.
-            monkeypatch.setattr(Intake, "_hold", hold)
+            monkeypatch.setattr(locking, "hold", hold)
             other.take([parcel_of(theirs)], at=datetime.now(UTC))
         hold(*given)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Intake, "_hold", holding)
+        patch.setattr(locking, "hold", holding)
         desk.take(mine)
     desk.happens(then, "ticket 20", LATER, id=3, ticket_id=20, **({"body": "office"} if "edited" in then else {}))
     assert "harbour" not in readable(desk)

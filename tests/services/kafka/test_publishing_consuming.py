@@ -4,12 +4,10 @@ import gc
 import json
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any, NamedTuple
-from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -18,12 +16,14 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaTimeoutError
 
 from domain.errors import BrokerUnavailable
-from services.kafka import consuming
+from services.kafka import faring, joining
 from services.kafka.connecting import Broker
-from services.kafka.consuming import EMBEDDED_SESSION_SECONDS, consume, parcel_from
-from services.log import Position
-from services.publishing.sending import Mode, Producer, Published, connected, key_of, message_of, publish
+from services.kafka.consuming import EMBEDDED_SESSION_SECONDS, consume
+from services.kafka.messages import parcel_from
+from services.publishing.line import Producer, connected
+from services.publishing.sending import Mode, Published, key_of, message_of, publish
 from services.records import RECORD_BYTES, Parcel, parcel_of
+from tests.services.kafka.desk import Desk, event
 
 NOBODY = Broker(bootstrap="127.0.0.1:1")
 
@@ -36,52 +36,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:py
 def forgotten_sockets() -> Iterator[None]:
     yield
     gc.collect()
-
-
-@dataclass
-class Desk:
-    """An intake in memory: facts and positions change together or not at all."""
-
-    facts: dict[tuple[str, str], Parcel] = field(default_factory=dict)
-    refused: list[str] = field(default_factory=list)
-    positions: dict[UUID, dict[int, int]] = field(default_factory=dict)
-    takes: int = 0
-    #: Which call of `take` fails, if any.
-    fails_at: int = 0
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def take(self, parcels: Sequence[Parcel], *, at: datetime, positions: Sequence[Position] = ()) -> int:
-        with self.lock:
-            self.takes += 1
-            assert at.tzinfo is not None
-            if self.takes == self.fails_at:
-                raise ConnectionResetError("the log went away")
-            before = len(self.facts)
-            self.refused += [parcel.error.code for parcel in parcels if parcel.error]
-            self.facts |= {(draft.source, draft.id): parcel for parcel in parcels for draft in parcel.drafts}
-            for place in positions:
-                known = self.positions.setdefault(place.topic_id, {})
-                known[place.partition] = max(place.offset, known.get(place.partition, 0))
-            return len(self.facts) - before
-
-    def stored_positions(self, topic_id: UUID) -> Mapping[int, int]:
-        return dict(self.positions.get(topic_id, {}))
-
-
-def event(number: int, **more: Any) -> bytes:
-    return json.dumps(
-        {
-            "specversion": "1.0",
-            "id": str(number),
-            "source": "/test",
-            "type": "sealdesk.ticket.opened.v1",
-            "time": "2024-01-01T00:00:00Z",
-            "subject": f"ticket {number % 40}",
-            "tenant": "acme",
-            "data": {"email": f"person{number}@example.org", "subject": "Grüße"},
-            **more,
-        }
-    ).encode()
 
 
 def parcels(numbers: range) -> list[Parcel]:
@@ -100,7 +54,8 @@ def topic() -> str:
 def read(broker: Broker, topic: str) -> Callable[..., list[int]]:
     def reading(desk: Desk, **options: Any) -> list[int]:
         usual = {"until_idle": True, "batch_size": 100, "session_seconds": EMBEDDED_SESSION_SECONDS}
-        return list(consume(broker, desk, desk, topic=topic, **({"group": topic} | usual | options)))
+        batches = consume(broker, desk, desk, topics=[topic], **({"group": topic} | usual | options))
+        return [stored.tally.stored for stored in batches]
 
     return reading
 
@@ -240,7 +195,7 @@ def test_a_wish_to_stop_is_heard_after_the_batch_at_hand(
         broker,
         desk,
         desk,
-        topic=topic,
+        topics=[topic],
         group=topic,
         stop=stop,
         batch_size=10,
@@ -248,7 +203,7 @@ def test_a_wish_to_stop_is_heard_after_the_batch_at_hand(
         clock=lambda: datetime(2024, 1, 1, tzinfo=UTC),
     )
 
-    first = next(reading)
+    first = next(reading).tally.stored
     stop.set()
 
     assert list(reading) == []
@@ -257,14 +212,18 @@ def test_a_wish_to_stop_is_heard_after_the_batch_at_hand(
 
 
 def test_a_topic_without_records_is_idle_at_once(read: Callable[..., list[int]]) -> None:
-    assert read(Desk()) == []
+    desk = Desk()
+
+    # That it is read is stored, and nothing else.
+    assert sum(read(desk)) == 0
+    assert desk.facts == {}
 
 
 def test_members_that_come_and_go_store_everything(
     broker: Broker, topic: str, read: Callable[..., list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Now and then Tansu leaves a member waiting when two come at once. That is a refusal, and loses nothing either.
-    monkeypatch.setattr(consuming, "JOIN_SECONDS", 10)
+    monkeypatch.setattr(faring, "JOIN_SECONDS", 10)
     publish(parcels(range(2000)), broker, topic)
     desk = Desk()
     failed: list[BaseException] = []
@@ -399,7 +358,7 @@ def test_a_broker_that_never_acknowledges_is_given_up(broker: Broker, topic: str
 
 
 def test_a_broker_that_is_not_there_is_told_with_what_to_check(topic: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consuming, "ANSWER_MILLISECONDS", 300)
+    monkeypatch.setattr(joining, "ANSWER_MILLISECONDS", 300)
     # What is logged about a socket keeps it alive beyond this test.
     monkeypatch.setattr(logging.root.manager, "disable", logging.CRITICAL)
     before = threading.enumerate()
@@ -407,6 +366,6 @@ def test_a_broker_that_is_not_there_is_told_with_what_to_check(topic: str, monke
     with pytest.raises(BrokerUnavailable, match="SEALDESK_KAFKA"):
         publish(parcels(range(1)), NOBODY, topic, stale_seconds=0.3)
     with pytest.raises(BrokerUnavailable, match="SEALDESK_KAFKA"):
-        next(consume(NOBODY, Desk(), Desk(), topic=topic))
+        next(consume(NOBODY, Desk(), Desk(), topics=[topic]))
 
     assert [thread for thread in threading.enumerate() if thread not in before] == []

@@ -1,0 +1,84 @@
+"""Lock whoever and whatever a batch is about, and look whether anything changed since it was decided.
+
+Rule: the locks last until the transaction of the key database ends. A shred takes the same rows FOR UPDATE, so it waits
+for the batch in flight, or the batch is decided anew.
+"""
+
+from __future__ import annotations
+
+from psycopg import Cursor
+from psycopg.rows import DictRow
+
+from crypto import tree as trees
+from crypto.keystore import Disturbed, rows_of
+from crypto.register import SQL as REGISTER
+from crypto.register import Register
+from crypto.tree import Tree
+from services.batches import TenantBatch, opened_by
+from services.log import Facts
+
+
+def hold(facts: Facts, cursor: Cursor[DictRow], batch: TenantBatch) -> None:
+    """Lock whoever and whatever the facts are about, and whoever they name.
+
+    Raises:
+        Disturbed: somebody or something was shredded, or moved, since the batch was decided.
+    """
+    changes = batch.changes
+    things_known = changes.things.keys() | (batch.view.things.keys() if batch.view is not None else set())
+    rewritten = changes.settled - things_known
+    changed = {*changes.merged, *changes.merged.values(), *changes.agents, *changes.upstream}
+    # Whoever writes a profile anew does so alone, lest one of two should not know what the other said.
+    changed |= {owner for fact in changes.facts if fact.stream in rewritten for owner in fact.owners}
+    named = {owner for fact in changes.facts for owner in fact.owners} | changes.named
+    taken = rows_of(cursor, trees.SQL.take_subjects.sql, subject_ids=sorted(changed))
+    people = [*taken, *rows_of(cursor, trees.SQL.hold_subjects.sql, subject_ids=sorted(named - changed))]
+    touched = {fact.stream for fact in changes.facts}
+    # Only parents that this batch gives: what hangs in something that was shredded may still change or end.
+    decided_on = batch.view.things if batch.view is not None else {}
+    touched |= {
+        thing.parent
+        for id_, thing in changes.things.items()
+        if thing.parent is not None and (id_ not in decided_on or decided_on[id_].parent != thing.parent)
+    }
+    alone = changes.moved.keys() | opened_by(batch) | (changes.settled & things_known)
+    things = [
+        *rows_of(cursor, trees.SQL.take_things.sql, thing_ids=sorted(alone)),
+        *rows_of(cursor, trees.SQL.hold_things.sql, thing_ids=sorted(touched - alone)),
+    ]
+    if not all(row["living"] for row in (*people, *things)):
+        raise Disturbed("somebody or something was shredded meanwhile")
+    if batch.view is not None:
+        for row in taken:
+            person = batch.view.people.get(row["subject_id"])
+            merging = {*changes.merged, *changes.merged.values()}
+            if person is not None and person.id in merging:
+                gained = row["upstream"] and not person.upstream and person.id not in changes.upstream
+                if row["merged"] or (gained and person.id in changes.merged):
+                    raise Disturbed("somebody was merged, or became known upstream, meanwhile")
+    leaned = sorted(changes.leaned)
+    if len(rows_of(cursor, REGISTER.still_known.sql, tenant=batch.tenant.id, indexes=leaned)) < len(leaned):
+        raise Disturbed("a part that something hangs in ended meanwhile")
+    newest = batch.view.newest if batch.view is not None else {}
+    known = {stream: position for stream, position in newest.items() if stream in changes.settled}
+    if known != facts.newest(sorted(known)):
+        raise Disturbed("something that is written anew changed meanwhile")
+    for row in things:
+        thing = decided_on.get(row["thing_id"])
+        if thing is not None and thing.opened and (thing.owner or batch.tenant.id) != row["owner"]:
+            raise Disturbed("something moved meanwhile")
+
+
+def hold_parts(tree: Tree, batch: TenantBatch) -> None:
+    """Hold the references of the parts that this batch makes.
+
+    Raises:
+        Disturbed: another writer has brought one of them meanwhile, under an id of its own.
+    """
+    if not (parts := batch.changes.parts):
+        return
+    indexes = sorted(parts)
+    rows_of(tree.cursor, REGISTER.take_entries.sql, tenant=batch.tenant.id, indexes=indexes)
+    known = Register(tree, batch.tenant.id).look_up(indexes)
+    if any(index not in known or known[index].part != part for index, part in parts.items()):
+        raise Disturbed("somebody else brought the same part meanwhile")
