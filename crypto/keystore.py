@@ -18,6 +18,10 @@ from domain.errors import KeysUnavailable, NobodyCanAct, SealdeskError
 
 #: How long a caller waits for a connection before the key store counts as down, in seconds.
 CONNECT_SECONDS = 10.0
+#: The advisory lock that every transaction shares, and that whoever replaces keys holds alone.
+REPLACING = "hashtextextended('sealdesk/replacing', 0)"
+#: How long a replacement waits for the transactions at hand; those that come after it wait as long, and no longer.
+REPLACING_WAIT = "200ms"
 
 
 class Disturbed(SealdeskError):
@@ -46,13 +50,29 @@ class KeyStore:
 
     @contextmanager
     def transaction(self) -> Iterator[Cursor[DictRow]]:
-        """Open one transaction; it commits at the end of the block.
+        """Open one transaction; it commits at the end of the block. No key is replaced meanwhile.
 
         Raises:
             KeysUnavailable: the database cannot be reached, or went away.
             Disturbed: a deadlock with another transaction; nothing was done.
         """
         with self._lent() as connection, connection.cursor(binary=True) as cursor:
+            cursor.execute(f"SELECT pg_advisory_xact_lock_shared({REPLACING})")
+            yield cursor
+
+    @contextmanager
+    def replacing(self) -> Iterator[Cursor[DictRow]]:
+        """Open one short transaction, alone, in which keys may be replaced: nobody holds a key of them meanwhile.
+
+        Raises:
+            KeysUnavailable: the database cannot be reached, or went away.
+            Disturbed: others were at work for all of `REPLACING_WAIT`; nothing was done, and it may be tried again.
+        """
+        with self._lent() as connection, connection.cursor(binary=True) as cursor:
+            # Whoever comes while this waits has to wait behind it, so it does not wait for long.
+            cursor.execute(f"SET LOCAL lock_timeout = '{REPLACING_WAIT}'")
+            cursor.execute(f"SELECT pg_advisory_xact_lock({REPLACING})")
+            cursor.execute("SET LOCAL lock_timeout = 0")
             yield cursor
 
     @contextmanager
@@ -62,7 +82,11 @@ class KeyStore:
             self._pool.open()
             with self._pool.connection() as connection:
                 yield connection
-        except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
+        except (
+            psycopg.errors.DeadlockDetected,
+            psycopg.errors.SerializationFailure,
+            psycopg.errors.LockNotAvailable,
+        ):
             raise Disturbed("another transaction stood in the way") from None
         except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout):
             raise KeysUnavailable("the key database cannot be reached") from None
@@ -92,6 +116,8 @@ class KeyStore:
 
         with closing(connection):
             yield take
+            # The server notices a closed connection in its own time; whoever comes next need not wait for that.
+            connection.execute("SELECT pg_advisory_unlock_all()")
 
     def close(self) -> None:
         """Give the connections back."""

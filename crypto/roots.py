@@ -16,13 +16,14 @@ import fcntl
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
 from crypto.wrapping import KEY_BYTES, Key, new_key
-from domain.errors import KeysUnavailable, RootsUnsafe
+from domain.errors import KeysUnavailable, NobodyCanAct, RootsUnsafe
 
 FIRST_EPOCH = 1
 OTHERS = 0o077
@@ -52,6 +53,25 @@ class Roots(Protocol):
         Raises:
             KeysUnavailable: it cannot be reached, or does not exist and was not to be made.
             RootsUnsafe: others can read it.
+        """
+        ...
+
+    def turn(self, since: int) -> int:
+        """Make the root that follows epoch `since`, and return its number. Twice makes one.
+
+        Raises:
+            KeysUnavailable: it cannot be made safe, or the current epoch is an earlier one.
+            RootsUnsafe: others can read the roots.
+        """
+        ...
+
+    def destroy(self, epoch: int) -> datetime:
+        """Destroy the root of an epoch that is not the current one. Twice destroys one.
+
+        Returns when that takes effect: until then somebody could still bring it back.
+
+        Raises:
+            KeysUnavailable: it cannot be reached. It may be destroyed, or not; ask again.
         """
         ...
 
@@ -86,6 +106,30 @@ class FileRoots:
         with reachable(path):
             self._part("epochs", create=False)
             return _key(path, read_private(path))
+
+    def turn(self, since: int) -> int:
+        with reachable(self.folder):
+            epochs = self._part("epochs", create=False)
+            with locked(epochs):
+                if (newest := _newest(epochs)) is None or newest < since:
+                    raise KeysUnavailable(f"{epochs}: the root of epoch {since} is missing")
+                if newest == since:
+                    write_new(epochs / _epoch_file(since + 1), new_key().material)
+            sync(epochs)
+        return since + 1
+
+    def destroy(self, epoch: int) -> datetime:
+        path = self.folder / "epochs" / _epoch_file(epoch)
+        with reachable(path):
+            epochs = self._part("epochs", create=False)
+            with locked(epochs):
+                if epoch == _newest(epochs):
+                    raise NobodyCanAct("the current root is not destroyed")
+                with suppress(FileNotFoundError):
+                    overwrite(path)
+                    path.unlink()
+            sync(epochs)
+        return datetime.now(UTC)
 
     def secret(self, name: str, *, create: bool = True) -> Key:
         if not SECRET_NAME.fullmatch(name):
@@ -150,6 +194,14 @@ def write_new(path: Path, content: bytes, *, mode: int = 0o600) -> None:
         os.fsync(file.fileno())
     temporary.rename(path)
     sync(path.parent)
+
+
+def overwrite(path: Path) -> None:
+    """Write over the bytes of a file. A file system that writes elsewhere keeps the old ones all the same."""
+    with path.open("r+b") as file:
+        file.write(os.urandom(path.stat().st_size))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 @contextmanager
