@@ -5,7 +5,11 @@ sealing       seal and open one fact; the format, byte by byte
 streaming     seal and open a file as a stream, in flat memory
 tree          the key tree: issue, re-wrap, destroy
 opening       the way down the tree: from a root epoch to the leaf keys of a page; what "shredded" means
-roots         where root epochs live
+turning       the turn of the root epoch
+roots         where root epochs live: files of a private folder
+keepers       roots that a device wraps, and their move from one place to another
+hsm           a device: an HSM, through PKCS #11
+kms           a device: AWS KMS
 references    the canonical form of a reference
 register      canonical reference -> blind index -> inside id; fences
 ledger        the shreds that must survive a restore

@@ -14,7 +14,7 @@ from psycopg import Cursor
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from domain.errors import KeysUnavailable, NobodyCanAct, SealdeskError
+from domain.errors import KeysBehind, KeysUnavailable, NobodyCanAct, SealdeskError
 
 #: How long a caller waits for a connection before the key store counts as down, in seconds.
 CONNECT_SECONDS = 10.0
@@ -33,6 +33,7 @@ class KeyStore:
 
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
+        self._issue_seen = 0
         self._pool: ConnectionPool[psycopg.Connection[DictRow]] = ConnectionPool(
             dsn,
             min_size=0,
@@ -54,10 +55,11 @@ class KeyStore:
 
         Raises:
             KeysUnavailable: the database cannot be reached, or went away.
+            KeysBehind: it is older than it was when this process looked last.
             Disturbed: a deadlock with another transaction; nothing was done.
         """
         with self._lent() as connection, connection.cursor(binary=True) as cursor:
-            cursor.execute(f"SELECT pg_advisory_xact_lock_shared({REPLACING})")
+            self._look(cursor, f"SELECT pg_advisory_xact_lock_shared({REPLACING}), issue FROM issued")
             yield cursor
 
     @contextmanager
@@ -71,9 +73,22 @@ class KeyStore:
         with self._lent() as connection, connection.cursor(binary=True) as cursor:
             # Whoever comes while this waits has to wait behind it, so it does not wait for long.
             cursor.execute(f"SET LOCAL lock_timeout = '{REPLACING_WAIT}'")
-            cursor.execute(f"SELECT pg_advisory_xact_lock({REPLACING})")
+            self._look(cursor, f"SELECT pg_advisory_xact_lock({REPLACING}), issue FROM issued")
             cursor.execute("SET LOCAL lock_timeout = 0")
             yield cursor
+
+    def _look(self, cursor: Cursor[DictRow], statement: str) -> None:
+        """Take a lock, and see that the counter of issues has not fallen."""
+        # Read before the statement: another thread may see a newer number meanwhile.
+        seen = self._issue_seen
+        row = cursor.execute(statement.encode()).fetchone()
+        assert row is not None
+        if row["issue"] < seen:
+            raise KeysBehind(
+                "the key database is older than it was a moment ago: a standby or a copy that lacks the last batches "
+                "took its place; stop all processes, and see docs/runbooks/restore.md"
+            )
+        self._issue_seen = max(seen, row["issue"])
 
     @contextmanager
     def _lent(self) -> Iterator[psycopg.Connection[DictRow]]:

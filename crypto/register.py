@@ -238,8 +238,12 @@ class Register:
 
     def tags(self, indexes: Sequence[bytes], at: datetime) -> list[bytes]:
         """Compute the fence tags of this quarter for these indexes (32 bytes each)."""
-        key = self._tree.service_key(self._tenant, "fence", quarter(at)).key
+        key = self.fence_key(at)
         return [hmac.digest(key.material, index, "sha256") for index in indexes]
+
+    def fence_key(self, at: datetime) -> Key:
+        """Open the fence key of a quarter, or make it."""
+        return self._tree.service_key(self._tenant, "fence", quarter(at)).key
 
     def tags_of_all_periods(self, index: bytes) -> list[bytes]:
         """Compute the tag of one index under every fence key that still lives."""

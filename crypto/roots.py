@@ -65,10 +65,11 @@ class Roots(Protocol):
         """
         ...
 
-    def destroy(self, epoch: int) -> datetime:
+    def destroy(self, epoch: int, *, last: bool = False) -> datetime:
         """Destroy the root of an epoch that is not the current one. Twice destroys one.
 
-        Returns when that takes effect: until then somebody could still bring it back.
+        `last` allows the newest one that lies here, once another place has gone on. Returns when the destruction takes
+        effect: until then somebody could still bring the root back.
 
         Raises:
             KeysUnavailable: it cannot be reached. It may be destroyed, or not; ask again.
@@ -118,12 +119,12 @@ class FileRoots:
             sync(epochs)
         return since + 1
 
-    def destroy(self, epoch: int) -> datetime:
+    def destroy(self, epoch: int, *, last: bool = False) -> datetime:
         path = self.folder / "epochs" / _epoch_file(epoch)
         with reachable(path):
             epochs = self._part("epochs", create=False)
             with locked(epochs):
-                if epoch == _newest(epochs):
+                if epoch == _newest(epochs) and not last:
                     raise NobodyCanAct("the current root is not destroyed")
                 with suppress(FileNotFoundError):
                     overwrite(path)

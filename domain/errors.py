@@ -14,6 +14,7 @@ SealdeskError
 │   └── CertificateInvalid       the signature does not fit the certificate
 ├── OperatorCanAct               a person who runs the house has to look
 │   ├── KeysUnavailable          the key database or the roots cannot be reached
+│   │   └── KeysBehind           the key database is older than it was: a standby or a copy took its place
 │   ├── KeyLost                  a key that must exist does not, and no shred explains it
 │   ├── LogUnavailable           the log database cannot be reached
 │   ├── BrokerUnavailable        Kafka cannot be reached
@@ -119,6 +120,13 @@ class OperatorCanAct(SealdeskError):
 
 class KeysUnavailable(OperatorCanAct):
     """The key database or the roots cannot be reached. This says nothing about any key."""
+
+
+class KeysBehind(KeysUnavailable):
+    """The key database is older than it was: a copy, or a standby that lacks the last batches, took its place.
+
+    Trying again does not help: a process that meets this stops.
+    """
 
 
 class KeyLost(OperatorCanAct):

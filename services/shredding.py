@@ -27,7 +27,7 @@ from psycopg.types.json import Jsonb
 
 from crypto import certificates
 from crypto.keystore import KeyStore, rows_of
-from crypto.ledger import Ledger, Line, commitment
+from crypto.ledger import Fences, Ledger, Line, commitment
 from crypto.register import SQL as REGISTER
 from crypto.register import Register, quarter
 from crypto.roots import Roots
@@ -178,7 +178,7 @@ class Shredding:
                 return None
             tags = set(Register(tree, tenant).tags_of_all_periods(fenced[reference][0]))
         for line in self._ledger.read():
-            if line.tenant == tenant and tags.intersection(self._ledger.fences_of(line)):
+            if line.tenant == tenant and tags.intersection(self._ledger.fences_of(line).tags):
                 with self._keys.transaction() as cursor:
                     rows = rows_of(cursor, SQL.shred_by_id.sql, shred_id=line.shred)
                 if rows and rows[0]["certificate"] is not None:
@@ -465,7 +465,7 @@ class Shredding:
             key=row["target"],
             shred=row["shred_id"],
             at=at,
-            fences=register.tags(indexes, at),
+            fences=Fences(tuple(targets), register.fence_key(at), tuple(register.tags(indexes, at))),
             issue_counter=rows_of(cursor, SQL.last_issue.sql)[0]["issue"],
         )
 

@@ -157,5 +157,9 @@ CREATE TABLE kept (
 COMMENT ON TABLE kept IS 'The one row says up to which position of the log the key work of upstream facts is done.';
 INSERT INTO kept (position) VALUES (0);
 
-CREATE SEQUENCE issue_counter;
-COMMENT ON SEQUENCE issue_counter IS 'Counts the batches that were given keys. The log keeps the last number it saw, so that a key database older than its log is found.';
+CREATE TABLE issued (
+    one boolean PRIMARY KEY DEFAULT true CHECK (one),
+    issue bigint NOT NULL
+);
+COMMENT ON TABLE issued IS 'The one row counts the batches that were given keys, and the shreds. The log keeps the last number it saw, so that a key database older than its log is found. No sequence: one runs ahead of its commits, so that a copy could look newer than it is.';
+INSERT INTO issued (issue) VALUES (0);

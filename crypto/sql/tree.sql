@@ -136,10 +136,11 @@ UPDATE subjects SET agent = false WHERE subject_id = ANY(%(subject_ids)b::uuid[]
 UPDATE subjects SET upstream = true WHERE subject_id = ANY(%(subject_ids)b::uuid[]) AND NOT upstream;
 
 -- name: next_issue
-SELECT nextval('issue_counter') AS issue;
+-- Last in its transaction: whoever comes next waits for the commit.
+UPDATE issued SET issue = issue + 1 RETURNING issue;
 
 -- name: last_issue
-SELECT CASE WHEN is_called THEN last_value ELSE 0 END AS issue FROM issue_counter;
+SELECT issue FROM issued;
 
 -- name: everyone_merged
 -- A person and everyone who was ever merged into that person.
