@@ -7,10 +7,10 @@ READY := $(VENV)/.ready
 SOURCES := domain crypto projections services benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check large docs bench lock clean
+.PHONY: help setup demo test check large docs bench bench-turn lock clean
 
 help: ## Say what there is to say.
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 setup: $(READY) ## Create .venv with the pinned packages and this project in it.
 
@@ -42,6 +42,11 @@ docs: $(READY) ## Write the generated documents anew.
 
 bench: $(READY) ## Measure the figures, each a ratio within one run.
 	$(RUN) benchmarks
+
+bench-turn: $(READY) ## Measure a turn of the root epoch with 10,000, 100,000 and 1,000,000 people.
+	for subjects in 10000 100000 1000000; do \
+		$(RUN) benchmarks turn --subjects $$subjects --repeats 2 || exit 1; \
+	done
 
 lock: $(READY) ## Pin the requirements anew, with hashes.
 	$(RUN) pip install --quiet --disable-pip-version-check uv

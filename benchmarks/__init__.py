@@ -6,6 +6,7 @@ figures    what a figure is; stopwatch, alternation, medians
 intake     records to committed facts
 rebuild    facts to read models
 shred      a request to its certificate
+turn       a turn of the root epoch, with some people shredded
 library    the other side of intake: the eventsourcing library as it comes
 clear      the other side of intake and shred: the same facts without keys, register and seals
 masking    the other side of shred: forget by rewriting rows

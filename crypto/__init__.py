@@ -6,6 +6,9 @@ streaming     seal and open a file as a stream, in flat memory
 tree          the key tree: issue, re-wrap, destroy
 opening       the way down the tree: from a root epoch to the leaf keys of a page; what "shredded" means
 turning       the turn of the root epoch
+integrity     what was rolled back, swapped, changed or lost in the key database
+agreement     whether the register leads both ways, and whether what the ledger says was done
+findings      what such a check can find, and its report
 roots         where root epochs live: files of a private folder
 keepers       roots that a device wraps, and their move from one place to another
 hsm           a device: an HSM, through PKCS #11

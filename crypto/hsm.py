@@ -98,7 +98,8 @@ class Pkcs11Keeper:
             raise SettingsWrong(f"SEALDESK_HSM_PIN_FILE: {self.pin_file} cannot be read.") from None
         with _device:
             try:
-                token = pkcs11.lib(str(self.module)).get_token(token_label=self.token)
+                # By its one real name: a library that is loaded twice refuses.
+                token = pkcs11.lib(str(self.module.resolve())).get_token(token_label=self.token)
                 with token.open(rw=True, user_pin=pin) as session:
                     yield session
             except (PKCS11Error, RuntimeError) as error:

@@ -115,10 +115,13 @@ class KeptRoots:
             sync(epochs)
         return since + 1
 
-    def first(self) -> int | None:
-        """Name the oldest epoch whose root lies here; None before the first."""
+    def epochs(self) -> list[int]:
         with reachable(self.folder):
-            return min(_numbers(self._part("epochs")), default=None)
+            return sorted(_numbers(self._part("epochs")))
+
+    def secrets(self) -> list[str]:
+        with reachable(self.folder):
+            return sorted(path.stem for path in self._part("secrets").glob("*.wrapped"))
 
     def destroy(self, epoch: int, *, last: bool = False) -> datetime:
         path = self.folder / "epochs" / _file(epoch)
@@ -144,12 +147,18 @@ class KeptRoots:
             return Key(self.keeper.unwrap(self._name("secrets"), wrapped))
 
     def adopt(self, name: str, key: Key) -> None:
-        """Take over a secret that was kept elsewhere, unless there is one of that name."""
         path = self.folder / "secrets" / f"{name}.wrapped"
         with reachable(path):
             self._part("secrets")
             self.keeper.make(self._name("secrets"))
             once(path, lambda: self.keeper.wrap(self._name("secrets"), key.material))
+
+    def forget(self, name: str) -> None:
+        path = self.folder / "secrets" / f"{name}.wrapped"
+        with reachable(path), locked(self._part("secrets")), suppress(FileNotFoundError):
+            overwrite(path)
+            path.unlink()
+            sync(path.parent)
 
     def meaning_of_destruction(self) -> str:
         return self.keeper.meaning_of_destruction()
@@ -176,18 +185,44 @@ class KeptRoots:
         return part
 
 
+class Place(Roots, Protocol):
+    """A place that roots can leave, or move into."""
+
+    def epochs(self) -> list[int]:
+        """List the epochs whose roots lie here, the oldest first.
+
+        Raises:
+            KeysUnavailable, RootsUnsafe: it cannot be reached, or others can read it.
+        """
+        ...
+
+    def secrets(self) -> list[str]:
+        """List the names of the secrets that lie here."""
+        ...
+
+    def adopt(self, name: str, key: Key) -> None:
+        """Take over a secret that was kept elsewhere, unless there is one of that name."""
+        ...
+
+    def forget(self, name: str) -> None:
+        """Destroy a secret here, because another place has it. Twice destroys one."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class MovingRoots:
     """Roots on their way from one place to another: what is new is made in the new place, the old still opens.
 
-    Every process uses both places until the turn that begins in the new one is filled and its grace is over.
+    Every process uses both places until the turn that begins in the new one is filled and its grace is over. That turn
+    is the next one: `turn` makes its root in the new place, and only the keys that stand at the root are wrapped anew.
     """
 
-    before: Roots
-    after: KeptRoots
+    before: Place
+    after: Place
 
     def current(self) -> int:
-        return self.before.current() if self.after.first() is None else self.after.current()
+        moved = self.after.epochs()
+        return moved[-1] if moved else self.before.current()
 
     def open(self, epoch: int) -> Key:
         return (self.after if self._has_moved(epoch) else self.before).open(epoch)
@@ -198,21 +233,49 @@ class MovingRoots:
     def destroy(self, epoch: int, *, last: bool = False) -> datetime:
         if self._has_moved(epoch):
             return self.after.destroy(epoch, last=last)
-        return self.before.destroy(epoch, last=self.after.first() is not None)
+        return self.before.destroy(epoch, last=bool(self.after.epochs()))
 
     def secret(self, name: str, *, create: bool = True) -> Key:
         try:
             return self.after.secret(name, create=False)
         except KeysUnavailable:
+            # Not there yet, or not to be reached: then the next line says so.
             self.after.adopt(name, self.before.secret(name, create=create))
             return self.after.secret(name, create=False)
 
     def meaning_of_destruction(self) -> str:
-        return self.before.meaning_of_destruction()
+        return (self.after if self.has_left() else self.before).meaning_of_destruction()
+
+    def has_begun(self) -> bool:
+        """Tell whether a root lies in the new place."""
+        return bool(self.after.epochs())
+
+    def has_left(self) -> bool:
+        """Tell whether no root lies in the old place any more."""
+        return self.has_begun() and not self.before.epochs()
+
+    def take_secrets(self) -> int:
+        """Take every secret along. Returns how many lie in the new place."""
+        for name in self.before.secrets():
+            self.secret(name, create=False)
+        return len(self.after.secrets())
+
+    def leave(self) -> bool:
+        """Destroy the secrets of the old place, once no root lies there any more. Tells whether it is left.
+
+        Raises:
+            KeysUnavailable: a place cannot be reached; leaving again goes on.
+        """
+        if not self.has_left():
+            return False
+        self.take_secrets()
+        for name in self.before.secrets():
+            self.before.forget(name)
+        return True
 
     def _has_moved(self, epoch: int) -> bool:
-        first = self.after.first()
-        return first is not None and epoch >= first
+        moved = self.after.epochs()
+        return bool(moved) and epoch >= moved[0]
 
 
 def _newest(epochs: Path) -> int | None:

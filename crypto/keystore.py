@@ -63,6 +63,19 @@ class KeyStore:
             yield cursor
 
     @contextmanager
+    def snapshot(self) -> Iterator[Cursor[DictRow]]:
+        """Open one short transaction that sees all rows as they stood at one moment.
+
+        Raises:
+            KeysUnavailable, KeysBehind, Disturbed: as for `transaction`.
+        """
+        with self._lent() as connection, connection.cursor(binary=True) as cursor:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            # The moment is that of the next statement: whoever replaces keys has not begun or is through.
+            self._look(cursor, f"SELECT pg_advisory_xact_lock_shared({REPLACING}), issue FROM issued")
+            yield cursor
+
+    @contextmanager
     def replacing(self) -> Iterator[Cursor[DictRow]]:
         """Open one short transaction, alone, in which keys may be replaced: nobody holds a key of them meanwhile.
 

@@ -110,11 +110,12 @@ class FileRoots:
 
     def turn(self, since: int) -> int:
         with reachable(self.folder):
-            epochs = self._part("epochs", create=False)
+            epochs = self._part("epochs")
             with locked(epochs):
-                if (newest := _newest(epochs)) is None or newest < since:
+                newest = _newest(epochs)
+                if newest is not None and newest < since:
                     raise KeysUnavailable(f"{epochs}: the root of epoch {since} is missing")
-                if newest == since:
+                if newest is None or newest == since:
                     write_new(epochs / _epoch_file(since + 1), new_key().material)
             sync(epochs)
         return since + 1
@@ -145,6 +146,29 @@ class FileRoots:
             "A root is a file and its destruction deletes it: what stood under it is beyond recovery if no "
             "copy of the root folder exists, in a backup, in a snapshot or on the storage medium itself."
         )
+
+    # -- as one end of a move, see `crypto.keepers` ---------------------------------------------------------------
+
+    def epochs(self) -> list[int]:
+        with reachable(self.folder):
+            return sorted(_numbers(self._part("epochs")))
+
+    def secrets(self) -> list[str]:
+        with reachable(self.folder):
+            return sorted(path.stem for path in self._part("secrets").glob("*.key"))
+
+    def adopt(self, name: str, key: Key) -> None:
+        path = self.folder / "secrets" / f"{name}.key"
+        with reachable(path):
+            self._part("secrets")
+            once(path, lambda: key.material)
+
+    def forget(self, name: str) -> None:
+        path = self.folder / "secrets" / f"{name}.key"
+        with reachable(path), locked(self._part("secrets")), suppress(FileNotFoundError):
+            overwrite(path)
+            path.unlink()
+            sync(path.parent)
 
     def _part(self, name: str, *, create: bool = True) -> Path:
         part = self.folder / name
@@ -235,8 +259,11 @@ def reachable(path: Path) -> Iterator[None]:
 
 
 def _newest(epochs: Path) -> int | None:
-    found = (EPOCH_FILE.fullmatch(name) for name in os.listdir(epochs))
-    return max((int(match[1]) for match in found if match), default=None)
+    return max(_numbers(epochs), default=None)
+
+
+def _numbers(epochs: Path) -> list[int]:
+    return [int(match[1]) for name in os.listdir(epochs) if (match := EPOCH_FILE.fullmatch(name))]
 
 
 def _epoch_file(epoch: int) -> str:

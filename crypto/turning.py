@@ -101,6 +101,12 @@ class Turning:
                     progress(done, max(total, done))
             return epoch
 
+    def counted(self) -> dict[str, int]:
+        """Tell what the turn to the current epoch did, by the names of `Turned`."""
+        with self._keys.transaction() as cursor:
+            row = self._row(cursor, self._roots.current())
+        return {name: row[name] for name in ("rewrapped", "replaced", "children")}
+
     def destroy_older(self, *, grace: timedelta) -> list[int]:
         """Destroy every root but the current one, if that has been filled for as long as `grace`.
 

@@ -13,7 +13,7 @@ from crypto import certificates
 from crypto.keystore import KeyStore
 from crypto.ledger import FileLedger, Ledger
 from crypto.register import expire_fences
-from crypto.roots import FileRoots, Roots
+from crypto.roots import Roots
 from crypto.tree import Tree
 from services import gate, schema
 from services.analysts.publication import Analysts
@@ -30,6 +30,7 @@ from services.purging import Purging
 from services.quarantine import Quarantine
 from services.reading import Reading, Reveal
 from services.residue import Residue
+from services.roots import roots_at
 from services.settings import Settings
 from services.shredding import Shredding
 from services.tenants import Tenants
@@ -73,7 +74,7 @@ def house(settings: Settings, endpoints: Endpoints) -> Iterator[House]:
     datastore = LogDatastore(endpoints.log_dsn)
     keys = KeyStore(endpoints.keys_dsn)
     facts = Facts(datastore)
-    roots = FileRoots(settings.roots)
+    roots = roots_at(settings.kept)
     signing = certificates.load_or_create(settings.signing)
     ledger = FileLedger(settings.ledger, signing, roots)
     tenants = Tenants(facts)

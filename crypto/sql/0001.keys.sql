@@ -150,6 +150,12 @@ COMMENT ON COLUMN epochs.replaced IS 'How many keys were replaced at this turn, 
 COMMENT ON COLUMN epochs.children IS 'How many keys and rows beneath these were wrapped anew.';
 COMMENT ON COLUMN epochs.effective_at IS 'From when on nobody can bring the root back, as its keeper says.';
 
+CREATE TABLE key_backups (
+    made_at timestamptz PRIMARY KEY,
+    told_at timestamptz NOT NULL
+);
+COMMENT ON TABLE key_backups IS 'A row is a copy of this database that the operator told of. It opens nothing once the roots of its time are destroyed.';
+
 CREATE TABLE kept (
     one boolean PRIMARY KEY DEFAULT true CHECK (one),
     position bigint NOT NULL

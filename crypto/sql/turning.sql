@@ -99,9 +99,23 @@ FROM unnest(%(places)b::text[], %(sealed)b::bytea[]) AS given (place, sealed)
 WHERE register_backs.ctid = given.place::tid AND register_backs.page = %(page)s;
 
 -- name: certified_until
--- Finished shreds whose last root is destroyed.
-SELECT shred_id, epoch FROM shreds WHERE step = 'finished' AND epoch <= %(epoch)s AND line IS NOT NULL
-ORDER BY line;
+-- Finished shreds whose last root is destroyed, and whose certificates do not say so yet.
+SELECT shred_id, epoch, line FROM shreds
+WHERE step = 'finished' AND epoch <= %(epoch)s AND line > %(after)s AND certificate ->> 'unrecoverable_since' IS NULL
+ORDER BY line LIMIT %(limit)s;
+
+-- name: recoverable
+-- Finished shreds that somebody with an old copy and the roots of its time could still undo.
+SELECT count(*) AS shreds FROM shreds WHERE step = 'finished' AND certificate ->> 'unrecoverable_since' IS NULL;
+
+-- name: people
+SELECT count(*) FILTER (WHERE line IS NULL) AS living, count(*) FILTER (WHERE line IS NOT NULL) AS shredded FROM subjects;
+
+-- name: note_backup!
+INSERT INTO key_backups (made_at, told_at) VALUES (%(made_at)s, %(at)s) ON CONFLICT DO NOTHING;
+
+-- name: newest_backup
+SELECT max(made_at) AS made_at FROM key_backups;
 
 -- name: keys_by_id
 SELECT key_id, tenant, kind, epoch, wrapped FROM wrapping_keys WHERE key_id = ANY(%(ids)b::uuid[]);

@@ -19,6 +19,7 @@ describing   datamap, ropa, notice, agreement, events, check
 generating   generate
 holding      hold add, release, list
 quarantining quarantine list, show, replay, drop
+epochs       keys turn, move, status, check, backed-up
 looking      find, verify, certificate verify
 running      up, status, rebuild
 """

@@ -26,6 +26,7 @@ from services.cli import (
     analysing,
     attaching,
     describing,
+    epochs,
     generating,
     holding,
     importing,
@@ -89,6 +90,9 @@ app.add_typer(purging.commands, name="purge")
 app.add_typer(attaching.commands, name="blob")
 app.add_typer(holding.commands, name="hold")
 app.add_typer(quarantining.commands, name="quarantine")
+keys = typer.Typer(help="Root epochs, and whether every key is what it should be.")
+epochs.register(keys)
+app.add_typer(keys, name="keys")
 app.command("find")(looking.find)
 app.command("verify")(looking.verify)
 app.add_typer(looking.certificate_commands, name="certificate")

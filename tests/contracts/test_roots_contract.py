@@ -1,8 +1,7 @@
-"""What every place for roots promises: files, an HSM (SoftHSM 2), AWS KMS (moto's server), one on its way to another."""
+"""What every place for roots promises: files, an HSM (SoftHSM 2), AWS KMS (moto's server), a move between two."""
 
 from __future__ import annotations
 
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -23,12 +22,6 @@ from domain.errors import KeysUnavailable, NobodyCanAct
 from tests import softhsm
 
 Make = Callable[[Path], Roots]
-
-
-@pytest.fixture(scope="session")
-def token() -> Iterator[tuple[Path, Path]]:
-    with tempfile.TemporaryDirectory(prefix="sealdesk-hsm-") as folder:
-        yield softhsm.prepare(Path(folder))
 
 
 @pytest.fixture(scope="session")
