@@ -12,7 +12,7 @@ STORIES := $(RUN) pytest -m kafka -n 2 --dist loadfile -v -rP --show-capture=std
 	tests/kafka
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-kafka test-kafka-smoke kafka-jars check large docs bench lock clean
+.PHONY: help setup demo test test-kafka test-kafka-smoke kafka-jars check large docs bench bench-turn lock clean
 
 help: ## Say what there is to say.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -64,6 +64,11 @@ docs: $(READY) ## Write the generated documents anew.
 
 bench: $(READY) ## Measure the figures, each a ratio within one run.
 	$(RUN) benchmarks
+
+bench-turn: $(READY) ## Measure a turn of the root epoch with 10,000, 100,000 and 1,000,000 people.
+	for subjects in 10000 100000 1000000; do \
+		$(RUN) benchmarks turn --subjects $$subjects --repeats 2 || exit 1; \
+	done
 
 lock: $(READY) ## Pin the requirements anew, with hashes.
 	$(RUN) pip install --quiet --disable-pip-version-check uv

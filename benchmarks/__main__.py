@@ -7,10 +7,10 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
-from benchmarks import document, intake, rebuild, seal, shred
+from benchmarks import document, intake, rebuild, seal, shred, turn
 from benchmarks.figures import REPEATS, Figure, Progress
 
-#: Gives the figures for so many facts, so often repeated.
+#: Gives the figures for so many facts (or subjects), so often repeated.
 Measure = Callable[[int, int, Progress], Iterator[Figure]]
 
 #: By name: how to measure, and with how many facts unless somebody says so. A further benchmark is a line here.
@@ -20,6 +20,7 @@ BENCHMARKS: Mapping[str, tuple[Measure, int]] = MappingProxyType(
         "rebuild": (rebuild.measure, rebuild.FACTS),
         "shred": (shred.measure, shred.FACTS),
         "seal": (seal.measure, seal.FACTS),
+        "turn": (turn.measure, turn.SUBJECTS),
     }
 )
 
@@ -47,7 +48,13 @@ def _parser() -> argparse.ArgumentParser:
         "names", nargs="*", metavar="NAME", type=_benchmark, help=f"{', '.join(BENCHMARKS)}; all, if none is given"
     )
     parser.add_argument("--json", action="store_true", help="JSON lines alone, and no word on standard error")
-    parser.add_argument("--facts", type=_number, metavar="N", help="how many facts, in place of each one's own number")
+    parser.add_argument(
+        *("--facts", "--subjects"),
+        dest="facts",
+        type=_number,
+        metavar="N",
+        help="how many facts, or for `turn` subjects, in place of each one's own number",
+    )
     parser.add_argument("--repeats", type=_number, default=REPEATS, metavar="N", help=f"{REPEATS}, unless you say so")
     parser.add_argument("--write-doc", action="store_true", help="write docs/performance.md from this run")
     return parser

@@ -37,6 +37,10 @@ at least five repeats after a round that does not count; CPU is this process and
   stored.
 - **shred to certificate**: the same request to its end, with read models blanked, keys beneath swept, residue looked
   for and the certificate signed, against masking the same facts and rows by UPDATE in tables that hold clear text.
+- **turn**: a turn of the root epoch after 0.01 %, 0.1 % and 1 % of the people were shredded, anywhere in the tree, each
+  with one reference in the register, against the same turn with every bucket and every register page replaced, and so
+  everything beneath wrapped anew. Leaves hang beneath neither. `make bench-turn` does it for 10,000, 100,000 and
+  1,000,000 people.
 
 ## What a run said
 

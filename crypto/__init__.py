@@ -8,7 +8,14 @@ pairs         the pairs of keys to which publishers seal, and how they die
 halves        the public half of a pair as a signed file
 tree          the key tree: issue, re-wrap, destroy
 opening       the way down the tree: from a root epoch to the leaf keys of a page; what "shredded" means
-roots         where root epochs live
+turning       the turn of the root epoch
+integrity     what was rolled back, swapped, changed or lost in the key database
+agreement     whether the register leads both ways, and whether what the ledger says was done
+findings      what such a check can find, and its report
+roots         where root epochs live: files of a private folder
+keepers       roots that a device wraps, and their move from one place to another
+hsm           a device: an HSM, through PKCS #11
+kms           a device: AWS KMS
 references    the canonical form of a reference
 register      canonical reference -> blind index -> inside id; fences
 ledger        the shreds that must survive a restore

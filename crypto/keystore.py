@@ -15,10 +15,14 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from domain.errors import KeysUnavailable, NobodyCanAct, SealdeskError
+from domain.errors import KeysBehind, KeysUnavailable, NobodyCanAct, SealdeskError
 
 #: How long a caller waits for a connection before the key store counts as down, in seconds.
 CONNECT_SECONDS = 10.0
+#: The advisory lock that every transaction shares, and that whoever replaces keys holds alone.
+REPLACING = "hashtextextended('sealdesk/replacing', 0)"
+#: How long a replacement waits for the transactions at hand; those that come after it wait as long, and no longer.
+REPLACING_WAIT = "200ms"
 #: What a network has swallowed answers nothing, and Linux would go on asking for a quarter of an hour. A DSN may say
 #: otherwise: https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS
 _PATIENCE = {"connect_timeout": 5, "tcp_user_timeout": 30_000}
@@ -42,6 +46,7 @@ class KeyStore:
 
     def __init__(self, dsn: str) -> None:
         self._dsn = patient(dsn)
+        self._issue_seen = 0
         self._pool: ConnectionPool[psycopg.Connection[DictRow]] = ConnectionPool(
             self._dsn,
             min_size=0,
@@ -59,14 +64,57 @@ class KeyStore:
 
     @contextmanager
     def transaction(self) -> Iterator[Cursor[DictRow]]:
-        """Open one transaction; it commits at the end of the block.
+        """Open one transaction; it commits at the end of the block. No key is replaced meanwhile.
 
         Raises:
             KeysUnavailable: the database cannot be reached, went away, or is a standby now.
+            KeysBehind: it is older than it was when this process looked last.
             Disturbed: a deadlock with another transaction; nothing was done.
         """
         with self._lent() as connection, connection.cursor(binary=True) as cursor:
+            self._look(cursor, f"SELECT pg_advisory_xact_lock_shared({REPLACING}), issue FROM issued")
             yield cursor
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Cursor[DictRow]]:
+        """Open one short transaction that sees all rows as they stood at one moment.
+
+        Raises:
+            KeysUnavailable, KeysBehind, Disturbed: as for `transaction`.
+        """
+        with self._lent() as connection, connection.cursor(binary=True) as cursor:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            # The moment is that of the next statement: whoever replaces keys has not begun or is through.
+            self._look(cursor, f"SELECT pg_advisory_xact_lock_shared({REPLACING}), issue FROM issued")
+            yield cursor
+
+    @contextmanager
+    def replacing(self) -> Iterator[Cursor[DictRow]]:
+        """Open one short transaction, alone, in which keys may be replaced: nobody holds a key of them meanwhile.
+
+        Raises:
+            KeysUnavailable: the database cannot be reached, or went away.
+            Disturbed: others were at work for all of `REPLACING_WAIT`; nothing was done, and it may be tried again.
+        """
+        with self._lent() as connection, connection.cursor(binary=True) as cursor:
+            # Whoever comes while this waits has to wait behind it, so it does not wait for long.
+            cursor.execute(f"SET LOCAL lock_timeout = '{REPLACING_WAIT}'")
+            self._look(cursor, f"SELECT pg_advisory_xact_lock({REPLACING}), issue FROM issued")
+            cursor.execute("SET LOCAL lock_timeout = 0")
+            yield cursor
+
+    def _look(self, cursor: Cursor[DictRow], statement: str) -> None:
+        """Take a lock, and see that the counter of issues has not fallen."""
+        # Read before the statement: another thread may see a newer number meanwhile.
+        seen = self._issue_seen
+        row = cursor.execute(statement.encode()).fetchone()
+        assert row is not None
+        if row["issue"] < seen:
+            raise KeysBehind(
+                "the key database is older than it was a moment ago: a standby or a copy that lacks the last batches "
+                "took its place; stop all processes, and see docs/runbooks/restore.md"
+            )
+        self._issue_seen = max(seen, row["issue"])
 
     @contextmanager
     def _lent(self) -> Iterator[psycopg.Connection[DictRow]]:
@@ -75,7 +123,11 @@ class KeyStore:
             self._pool.open()
             with self._pool.connection() as connection:
                 yield connection
-        except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
+        except (
+            psycopg.errors.DeadlockDetected,
+            psycopg.errors.SerializationFailure,
+            psycopg.errors.LockNotAvailable,
+        ):
             raise Disturbed("another transaction stood in the way") from None
         except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, *AWAY):
             raise KeysUnavailable("the key database cannot be reached") from None
@@ -105,6 +157,8 @@ class KeyStore:
 
         with closing(connection):
             yield take
+            # The server notices a closed connection in its own time; whoever comes next need not wait for that.
+            connection.execute("SELECT pg_advisory_unlock_all()")
 
     def close(self) -> None:
         """Give the connections back."""

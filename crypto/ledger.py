@@ -13,11 +13,16 @@ A line is one JSON object, its fields in this order, without white space, ended 
     key            the key that was destroyed (UUID)
     shred          the shred in the key database that this line stands for (UUID)
     at             when, UTC, ISO 8601 with microseconds
-    fences         base64: the 32-byte tags of the shredded references, one after the other, sealed with
+    fences         base64: whose keys were destroyed and the tags of their references, as below, sealed with
                    AES-256-GCM under the ledger key of the period; bound to number, tenant and key
     period         the quarter of that ledger key, such as `2026-Q4`; the roots keep it as `ledger-2026-Q4`
     issue_counter  how many keys the key database had issued
     signature      base64: Ed25519 over SIGNED_AS and the bytes of this object without its signature
+
+What is sealed in `fences`: the fence key of the period (32 bytes), the number of ids (2, big-endian), the ids of
+everybody who went (16 each: a person and whoever was merged into that person, or a thing), and a tag of 32 bytes for
+each of their references. With the fence key a restored key database knows the tags again, even one from before that
+key was made.
 
 A crash can leave the front of a line with no newline. Such a line was never acknowledged: readers pass it
 over and the next append cuts it off.
@@ -32,7 +37,7 @@ import hmac
 import os
 import re
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -45,12 +50,14 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from crypto.roots import Roots, sync
-from crypto.wrapping import Key, context, unwrap, wrap
+from crypto.wrapping import KEY_BYTES, Key, context, unwrap, wrap
 from domain.errors import KeysUnavailable, LedgerBroken, SealBroken, SettingsWrong
 from domain.ids import TenantId
 
 SIGNED_AS = b"sealdesk-ledger-line/1\n"
-SEALED_AS = b"sealdesk-ledger-fences/1"
+SEALED_AS = b"sealdesk-ledger-fences/2"
+#: Earlier lines sealed the tags alone.
+TAGS_SEALED_AS = b"sealdesk-ledger-fences/1"
 NOTHING_BEFORE = "0" * 64
 TAG_BYTES = 32
 SALT_BYTES = 32
@@ -99,15 +106,45 @@ class Line:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Fences:
+    """What a line keeps sealed: who went, and by what their references are known again.
+
+    `key` is the fence key of the line's quarter, None on lines of an earlier format; `tags` have 32 bytes each.
+    """
+
+    targets: tuple[UUID, ...]
+    key: Key | None = field(repr=False)
+    tags: tuple[bytes, ...] = field(repr=False)
+
+    def encoded(self) -> bytes:
+        """Write what is sealed."""
+        assert self.key is not None
+        ids = b"".join(target.bytes for target in self.targets)
+        return self.key.material + len(self.targets).to_bytes(2, "big") + ids + b"".join(self.tags)
+
+    @classmethod
+    def decoded(cls, content: bytes) -> Fences:
+        """Read what `encoded` wrote."""
+        count = int.from_bytes(content[KEY_BYTES : KEY_BYTES + 2], "big")
+        start, end = KEY_BYTES + 2, KEY_BYTES + 2 + count * 16
+        targets = tuple(UUID(bytes=content[at : at + 16]) for at in range(start, end, 16))
+        return cls(targets, Key(content[:KEY_BYTES]), _split(content[end:]))
+
+
+def _split(tags: bytes) -> tuple[bytes, ...]:
+    return tuple(tags[start : start + TAG_BYTES] for start in range(0, len(tags), TAG_BYTES))
+
+
 class Entry(TypedDict):
-    """What the caller says of one shred. `fences` are the 32-byte tags of its references, in clear."""
+    """What the caller says of one shred. `fences` are in clear here."""
 
     tenant: TenantId
     kind: str
     key: UUID
     shred: UUID
     at: datetime
-    fences: Sequence[bytes]
+    fences: Fences
     issue_counter: int
 
 
@@ -153,8 +190,8 @@ class Ledger(Protocol):
         """
         ...
 
-    def fences_of(self, line: Line) -> list[bytes]:
-        """Open the tags of a line's references, 32 bytes each.
+    def fences_of(self, line: Line) -> Fences:
+        """Open what a line keeps sealed.
 
         Raises:
             KeysUnavailable: the roots no longer hold the ledger key of the period.
@@ -215,7 +252,7 @@ class FileLedger:
             last = self._last(file, self._end(file))
         return last.number if last else 0
 
-    def fences_of(self, line: Line) -> list[bytes]:
+    def fences_of(self, line: Line) -> Fences:
         return self._scribe.fences_of(line)
 
     def _raw_lines(self) -> Iterator[bytes]:
@@ -301,7 +338,7 @@ class MemoryLedger:
     def head(self) -> int:
         return len(self._lines)
 
-    def fences_of(self, line: Line) -> list[bytes]:
+    def fences_of(self, line: Line) -> Fences:
         return self._scribe.fences_of(line)
 
 
@@ -322,14 +359,14 @@ class _Scribe:
         key: UUID,
         shred: UUID,
         at: datetime,
-        fences: Sequence[bytes],
+        fences: Fences,
         issue_counter: int,
     ) -> Line:
         if not KIND.fullmatch(kind):
             raise ValueError("a kind is a word")
         if at.utcoffset() is None:
             raise ValueError("a time is aware")
-        if any(len(tag) != TAG_BYTES for tag in fences):
+        if any(len(tag) != TAG_BYTES for tag in fences.tags):
             raise ValueError(f"a fence has {TAG_BYTES} bytes")
         at = at.astimezone(UTC)
         number = last.number + 1 if last else 1
@@ -343,7 +380,7 @@ class _Scribe:
             key=key,
             shred=shred,
             at=at,
-            fences=wrap(ledger_key, b"".join(fences), ends=_ends(number, tenant, key)),
+            fences=wrap(ledger_key, fences.encoded(), ends=_ends(SEALED_AS, number, tenant, key)),
             period=period,
             issue_counter=issue_counter,
         )
@@ -401,10 +438,14 @@ class _Scribe:
             return
         raise LedgerBroken(f"line {line.number} of the ledger does not end where it was ended")
 
-    def fences_of(self, line: Line) -> list[bytes]:
+    def fences_of(self, line: Line) -> Fences:
         ledger_key = self._roots.secret(f"ledger-{line.period}", create=False)
-        tags = unwrap(ledger_key, line.fences, ends=_ends(line.number, line.tenant, line.key))
-        return [tags[start : start + TAG_BYTES] for start in range(0, len(tags), TAG_BYTES)]
+        place = (line.number, line.tenant, line.key)
+        try:
+            return Fences.decoded(unwrap(ledger_key, line.fences, ends=_ends(SEALED_AS, *place)))
+        except SealBroken:
+            tags = unwrap(ledger_key, line.fences, ends=_ends(TAGS_SEALED_AS, *place))
+            return Fences((line.key,), None, _split(tags))
 
     def _ledger_key(self, period: str, last: Line | None) -> Key:
         """Fetch the period's key; the first line of a period creates it.
@@ -421,8 +462,8 @@ class _Scribe:
         return self._roots.secret(f"ledger-{period}", create=False)
 
 
-def _ends(number: int, tenant: TenantId, key: UUID) -> bytes:
-    return context(SEALED_AS, number.to_bytes(8, "big"), tenant.bytes, key.bytes)
+def _ends(format_: bytes, number: int, tenant: TenantId, key: UUID) -> bytes:
+    return context(format_, number.to_bytes(8, "big"), tenant.bytes, key.bytes)
 
 
 def _after_newline(file: int, *, before: int) -> int:

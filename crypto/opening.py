@@ -54,15 +54,27 @@ class Path:
                 case _:
                     self._tops[row["id"]] = row
 
+    def row_of(self, id_: UUID) -> DictRow | None:
+        """Give the row of an owner: a subject, or a key that stands at the root."""
+        return self._subjects.get(id_) or self._tops.get(id_)
+
+    def row_of_leaf(self, thing: UUID, key_id: UUID) -> DictRow | None:
+        """Give the row of a leaf."""
+        return self._leaves.get((thing, key_id))
+
+    def is_thing_shredded(self, thing: UUID) -> bool:
+        """Tell whether a thing says with our MAC that it was shredded."""
+        return self.is_marked("thing", self._things.get(thing))
+
     def leaf(self, thing: UUID, key_id: UUID, tenant: UUID) -> Found:
         """Open one leaf key, or say what became of it."""
         row = self._leaves.get((thing, key_id))
         if row is None or row["tenant"] != tenant:
             return KeyLost("the key of a fact is missing")
-        if self._is_marked("leaf", row) or self._is_marked("thing", self._things.get(thing)):
+        if self.is_marked("leaf", row) or self.is_thing_shredded(thing):
             return SHREDDED
         ids = (row["parent"], *(row["co_owners"] or ()))
-        owners = [self._owner(owner, tenant) for owner in ids]
+        owners = [self.owner(owner, tenant) for owner in ids]
         if SHREDDED in owners:
             is_bound = self._tree.is_bound(row, thing, key_id, *ids)
             return SHREDDED if is_bound else SealBroken("a leaf hangs where it was not hung")
@@ -80,10 +92,14 @@ class Path:
                 return error
         return Key(wrapped)
 
-    def _owner(self, owner: UUID, tenant: UUID) -> Found:
+    def owner(self, owner: UUID, tenant: UUID) -> Found:
+        """Open the key of an owner, a subject or a key that stands at the root, or say what became of it."""
         # From the top down, and not by recursion: people can be merged a thousand times in a row.
         chain = [owner]
-        while chain[-1] not in self._keys and chain[-1] in self._subjects and len(chain) <= len(self._subjects):
+        while chain[-1] not in self._keys and chain[-1] in self._subjects:
+            if len(chain) > len(self._subjects):
+                self._keys.update(dict.fromkeys(chain, SealBroken("subjects hang from each other in a circle")))
+                break
             chain.append(self._subjects[chain[-1]]["parent"])
         for below in reversed(chain):
             if below not in self._keys:
@@ -101,9 +117,9 @@ class Path:
         row = self._subjects.get(owner)
         if row is None or row["tenant"] != tenant:
             return KeyLost("an owner of a fact is missing")
-        if self._is_marked("subject", row):
+        if self.is_marked("subject", row):
             return SHREDDED
-        above = self._owner(row["parent"], tenant)
+        above = self.owner(row["parent"], tenant)
         if above is SHREDDED and not self._tree.is_bound(row, owner, owner, row["parent"]):
             return SealBroken("a subject hangs where it was not hung")
         if not isinstance(above, Key):
@@ -115,7 +131,8 @@ class Path:
         except SealBroken as error:
             return error
 
-    def _is_marked(self, kind: str, row: DictRow | None) -> bool:
+    def is_marked(self, kind: str, row: DictRow | None) -> bool:
+        """Tell whether the row of a `leaf`, `thing` or `subject` says with our MAC that it was shredded."""
         if row is None or row["line"] is None:
             return False
         expected = self._tree.mark(kind, row["id"], TenantId(row["tenant"]), row["line"])

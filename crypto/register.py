@@ -106,7 +106,7 @@ class Register:
 
     def _open_entry(self, row: Mapping[str, Any]) -> Known:
         """Open an entry: 16 bytes of an inside id; of a part 16 more, of a claimed address the 8 of a position."""
-        bound = self._entry_ends(row["blind_index"], row["page"])
+        bound = entry_ends(self._tenant, row["blind_index"], row["page"])
         opened = unwrap(self._pages[row["page"]], row["sealed"], ends=bound)
         inside, more = UUID(bytes=opened[:ID_BYTES]), opened[ID_BYTES:]
         if len(more) == POSITION_BYTES:
@@ -155,7 +155,7 @@ class Register:
                     wrap(
                         page.key,
                         inside.bytes + (parts[index].bytes if index in parts else claim),
-                        ends=self._entry_ends(index, page.id),
+                        ends=entry_ends(self._tenant, index, page.id),
                     )
                     for page, (index, inside) in zip(places, entries, strict=True)
                 ],
@@ -170,7 +170,7 @@ class Register:
                 "owners": [inside for _, inside in entries],
                 "pages": [page.id for page in places],
                 "sealed": [
-                    wrap(page.key, index, ends=self._back_ends(inside, page.id))
+                    wrap(page.key, index, ends=back_ends(self._tenant, inside, page.id))
                     for page, (index, inside) in zip(places, entries, strict=True)
                 ],
             },
@@ -215,7 +215,9 @@ class Register:
         return [
             (
                 row["owner"],
-                unwrap(self._pages[row["page"]], row["sealed"], ends=self._back_ends(row["owner"], row["page"])),
+                unwrap(
+                    self._pages[row["page"]], row["sealed"], ends=back_ends(self._tenant, row["owner"], row["page"])
+                ),
                 row,
             )
             for row in rows
@@ -236,8 +238,12 @@ class Register:
 
     def tags(self, indexes: Sequence[bytes], at: datetime) -> list[bytes]:
         """Compute the fence tags of this quarter for these indexes (32 bytes each)."""
-        key = self._tree.service_key(self._tenant, "fence", quarter(at)).key
+        key = self.fence_key(at)
         return [hmac.digest(key.material, index, "sha256") for index in indexes]
+
+    def fence_key(self, at: datetime) -> Key:
+        """Open the fence key of a quarter, or make it."""
+        return self._tree.service_key(self._tenant, "fence", quarter(at)).key
 
     def tags_of_all_periods(self, index: bytes) -> list[bytes]:
         """Compute the tag of one index under every fence key that still lives."""
@@ -277,8 +283,12 @@ class Register:
         if not self._pages.keys() >= set(missing):
             raise KeyLost("the key of a register page is missing")
 
-    def _entry_ends(self, index: bytes, page: UUID) -> bytes:
-        return context(b"sealdesk/register/1", self._tenant.bytes, index, page.bytes)
 
-    def _back_ends(self, owner: UUID, page: UUID) -> bytes:
-        return context(b"sealdesk/register-back/1", self._tenant.bytes, owner.bytes, page.bytes)
+def entry_ends(tenant: UUID, index: bytes, page: UUID) -> bytes:
+    """Bind the row of a blind index to its place."""
+    return context(b"sealdesk/register/1", tenant.bytes, index, page.bytes)
+
+
+def back_ends(tenant: UUID, owner: UUID, page: UUID) -> bytes:
+    """Bind a way back from a person or thing to its place."""
+    return context(b"sealdesk/register-back/1", tenant.bytes, owner.bytes, page.bytes)

@@ -16,13 +16,14 @@ import fcntl
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
 from crypto.wrapping import KEY_BYTES, Key, new_key
-from domain.errors import KeysUnavailable, RootsUnsafe
+from domain.errors import KeysUnavailable, NobodyCanAct, RootsUnsafe
 
 FIRST_EPOCH = 1
 OTHERS = 0o077
@@ -52,6 +53,26 @@ class Roots(Protocol):
         Raises:
             KeysUnavailable: it cannot be reached, or does not exist and was not to be made.
             RootsUnsafe: others can read it.
+        """
+        ...
+
+    def turn(self, since: int) -> int:
+        """Make the root that follows epoch `since`, and return its number. Twice makes one.
+
+        Raises:
+            KeysUnavailable: it cannot be made safe, or the current epoch is an earlier one.
+            RootsUnsafe: others can read the roots.
+        """
+        ...
+
+    def destroy(self, epoch: int, *, last: bool = False) -> datetime:
+        """Destroy the root of an epoch that is not the current one. Twice destroys one.
+
+        `last` allows the newest one that lies here, once another place has gone on. Returns when the destruction takes
+        effect: until then somebody could still bring the root back.
+
+        Raises:
+            KeysUnavailable: it cannot be reached. It may be destroyed, or not; ask again.
         """
         ...
 
@@ -87,6 +108,31 @@ class FileRoots:
             self._part("epochs", create=False)
             return _key(path, read_private(path))
 
+    def turn(self, since: int) -> int:
+        with reachable(self.folder):
+            epochs = self._part("epochs")
+            with locked(epochs):
+                newest = _newest(epochs)
+                if newest is not None and newest < since:
+                    raise KeysUnavailable(f"{epochs}: the root of epoch {since} is missing")
+                if newest is None or newest == since:
+                    write_new(epochs / _epoch_file(since + 1), new_key().material)
+            sync(epochs)
+        return since + 1
+
+    def destroy(self, epoch: int, *, last: bool = False) -> datetime:
+        path = self.folder / "epochs" / _epoch_file(epoch)
+        with reachable(path):
+            epochs = self._part("epochs", create=False)
+            with locked(epochs):
+                if epoch == _newest(epochs) and not last:
+                    raise NobodyCanAct("the current root is not destroyed")
+                with suppress(FileNotFoundError):
+                    overwrite(path)
+                    path.unlink()
+            sync(epochs)
+        return datetime.now(UTC)
+
     def secret(self, name: str, *, create: bool = True) -> Key:
         if not SECRET_NAME.fullmatch(name):
             raise ValueError("the name of a secret has 1 to 64 letters, digits and hyphens")
@@ -100,6 +146,29 @@ class FileRoots:
             "A root is a file and its destruction deletes it: what stood under it is beyond recovery if no "
             "copy of the root folder exists, in a backup, in a snapshot or on the storage medium itself."
         )
+
+    # -- as one end of a move, see `crypto.keepers` ---------------------------------------------------------------
+
+    def epochs(self) -> list[int]:
+        with reachable(self.folder):
+            return sorted(_numbers(self._part("epochs")))
+
+    def secrets(self) -> list[str]:
+        with reachable(self.folder):
+            return sorted(path.stem for path in self._part("secrets").glob("*.key"))
+
+    def adopt(self, name: str, key: Key) -> None:
+        path = self.folder / "secrets" / f"{name}.key"
+        with reachable(path):
+            self._part("secrets")
+            once(path, lambda: key.material)
+
+    def forget(self, name: str) -> None:
+        path = self.folder / "secrets" / f"{name}.key"
+        with reachable(path), locked(self._part("secrets")), suppress(FileNotFoundError):
+            overwrite(path)
+            path.unlink()
+            sync(path.parent)
 
     def _part(self, name: str, *, create: bool = True) -> Path:
         part = self.folder / name
@@ -152,6 +221,14 @@ def write_new(path: Path, content: bytes, *, mode: int = 0o600) -> None:
     sync(path.parent)
 
 
+def overwrite(path: Path) -> None:
+    """Write over the bytes of a file. A file system that writes elsewhere keeps the old ones all the same."""
+    with path.open("r+b") as file:
+        file.write(os.urandom(path.stat().st_size))
+        file.flush()
+        os.fsync(file.fileno())
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold a folder against every other process and thread that asks for it here."""
@@ -182,8 +259,11 @@ def reachable(path: Path) -> Iterator[None]:
 
 
 def _newest(epochs: Path) -> int | None:
-    found = (EPOCH_FILE.fullmatch(name) for name in os.listdir(epochs))
-    return max((int(match[1]) for match in found if match), default=None)
+    return max(_numbers(epochs), default=None)
+
+
+def _numbers(epochs: Path) -> list[int]:
+    return [int(match[1]) for name in os.listdir(epochs) if (match := EPOCH_FILE.fullmatch(name))]
 
 
 def _epoch_file(epoch: int) -> str:

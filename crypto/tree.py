@@ -328,6 +328,10 @@ class Tree:
             self.cursor.execute(SQL.count_subject_losses.sql, {"subject_ids": list(lost), **given})
             self.cursor.execute(SQL.count_key_losses.sql, {"key_ids": list(lost), **given})
 
+    def lose_child(self, parent: UUID) -> None:
+        """Count on a parent that it lost one child."""
+        self.lose_children(Counter([parent]))
+
     # -- merging and destroying ---------------------------------------------------------------------------------
 
     def merge(self, secondary: Person, primary: Person) -> None:

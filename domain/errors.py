@@ -15,6 +15,7 @@ SealdeskError
 ├── OperatorCanAct               a person who runs the house has to look
 │   ├── KeysUnavailable          the key database or the roots cannot be reached
 │   │   └── GateShut             log, keys and ledger do not fit together: nothing may start, or go on
+│   │       └── KeysBehind       the key database is older than it was: a standby or a copy took its place
 │   ├── KeyLost                  a key that must exist does not, and no shred explains it
 │   ├── LogUnavailable           the log database cannot be reached
 │   ├── BrokerUnavailable        Kafka cannot be reached
@@ -125,6 +126,13 @@ class KeysUnavailable(OperatorCanAct):
 
 class GateShut(KeysUnavailable):
     """Log, key database and ledger are not of one time. To try again would not help: somebody has to look."""
+
+
+class KeysBehind(GateShut):
+    """The key database is older than it was: a copy, or a standby that lacks the last batches, took its place.
+
+    Trying again does not help: a process that meets this stops.
+    """
 
 
 class KeyLost(OperatorCanAct):

@@ -2,6 +2,7 @@
 
 settings         where everything is, read once at the start
 wiring           from settings to a house that works; concrete classes are named here only
+roots            where the roots are kept, from the settings: files, an HSM, a KMS, or a move between two
 embedded         the servers that sealdesk brings along
 schema           the tables of both databases
 log              the log of facts, on the eventsourcing library
@@ -49,6 +50,8 @@ recipients       who is told, and how that stands
 purging          the trash after its time, and what upstream deleted for good
 residue          anything readable about what was shredded
 quarantine       what could not be taken: listed, shown, dropped, expired, judged
+epochs           which copies of the key database still open, and which shreds nobody can undo
+integrity        the keys compared with the log
 gate             what must fit together before anything is served
 living           what living texts still say of a person
 following        the log followed: what is new is folded at once

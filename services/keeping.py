@@ -27,7 +27,7 @@ from domain.catalogue import CATALOGUE
 from domain.contacts import ContactMadeAgent, ContactMerged
 from domain.errors import KeyLost, ReferenceMalformed
 from domain.fact import Effect, FactAtRest
-from domain.ids import EventId, SubjectId, TenantId, ThingId
+from domain.ids import EventId, KeyId, SubjectId, TenantId, ThingId
 from domain.personal import Reference
 from domain.subjects import SUBJECT_SHREDDED
 from domain.tickets import TicketMergedAway, TicketUpdated
@@ -37,7 +37,8 @@ from services.opening_facts import opened_facts
 
 PAGE = 1_000
 DIGEST_BYTES = 16
-_MOVES = frozenset({TicketUpdated.TYPE, TicketMergedAway.TYPE})
+#: Types by which a ticket moves to another requester.
+MOVES = frozenset({TicketUpdated.TYPE, TicketMergedAway.TYPE})
 
 
 def advance(cursor: Cursor[DictRow], head: int, newest: int) -> None:
@@ -144,11 +145,16 @@ def _gain(tree: Tree, leaf: DictRow, people: dict[UUID, Person], requester: UUID
 
 
 def _leaves_of(fact: FactAtRest, leaves: Mapping[UUID, DictRow]) -> list[DictRow]:
-    """Find the keys of a fact among those of its thing: that of its seal, and that of a file that came along."""
-    ids: list[UUID] = [] if fact.seal is None or fact.broken else [header_of(fact.seal).key_id]
+    """Find the keys of a fact among those of its thing."""
+    return [leaves[id_] for id_ in key_ids_of(fact) if id_ in leaves]
+
+
+def key_ids_of(fact: FactAtRest) -> list[KeyId]:
+    """Name the keys of a fact: that of its seal, and that of a file that came along."""
+    ids = [] if fact.seal is None or fact.broken else [header_of(fact.seal).key_id]
     if fact.type in CATALOGUE and CATALOGUE[fact.type].record.BLOB:
-        ids.append(UUID(fact.clear["part"]))
-    return [leaves[id_] for id_ in ids if id_ in leaves]
+        ids.append(KeyId(UUID(fact.clear["part"])))
+    return ids
 
 
 def is_version(fact: FactAtRest) -> bool:
@@ -168,7 +174,7 @@ def settle(tree: Tree, facts: Facts, tenant: TenantId, stream: ThingId) -> None:
             _end_thing(tree, tenant, stream, fact)
             return
     leaves = {row["key_id"]: row for row in rows_of(tree.cursor, SQL.leaves_of_thing.sql, thing_id=stream)}
-    for older, position in _given_way(told):
+    for older, position in given_way(told):
         for leaf in _leaves_of(older, leaves):
             if leaf["line"] is None:
                 tree.destroy_leaf(leaf, -position)
@@ -177,7 +183,7 @@ def settle(tree: Tree, facts: Facts, tenant: TenantId, stream: ThingId) -> None:
             _fence_part(tree, tenant, fact)
 
 
-def _given_way(told: Sequence[FactAtRest]) -> Iterator[tuple[FactAtRest, int]]:
+def given_way(told: Sequence[FactAtRest]) -> Iterator[tuple[FactAtRest, int]]:
     """Name the facts of a stream whose keys go with a later one, each with the position of the first that calls for it.
 
     Of a thing or profile that is written anew, everything goes that says what it is or only refers to it; what stands
@@ -247,7 +253,7 @@ def _keep(tree: Tree, facts: Facts, fact: FactAtRest) -> None:
         primary = SubjectId(UUID(fact.clear["person"]))
         for secondary in (SubjectId(UUID(text)) for text in fact.clear["secondary"]):
             merge(tree, facts, secondary, primary)
-    elif fact.type in _MOVES and fact.clear.get("requester"):
+    elif fact.type in MOVES and fact.clear.get("requester"):
         move(tree, facts, fact.stream)
     _mark_agents(tree, fact)
     if person := fact.clear.get("person"):

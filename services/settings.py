@@ -22,6 +22,7 @@ from psycopg.conninfo import make_conninfo
 from crypto import outbox
 from domain.errors import SettingsWrong
 from services.kafka.connecting import Broker, Mechanism
+from services.roots import ROOTS_BEFORE, Where, where_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,8 @@ class Settings:
     #: Where sealed files lie: a folder, or `s3://BUCKET/PREFIX`. They may lie with the sealed data.
     blobs: str | None = None
     roots: Path
+    #: Who keeps the keys above the roots, and where the roots come from while they move.
+    kept: Where
     ledger: Path
     signing: Path
     #: Records sealed and stored in one transaction. Beyond 1000 the rate hardly grows, and a crash repeats
@@ -59,6 +62,8 @@ class Settings:
     receipts: bool = True
     #: How long a record may lie in a topic unread; then the brokers delete it.
     topic_days: int = 7
+    #: A copy of the key database that opens everything is younger than this, or `sealdesk keys status` warns.
+    backup_hours: int = 25
     #: Analysts are told of no group of fewer tickets than this.
     fold: int = 5
     #: Who acts, as it will stand, sealed, in access lines and cases.
@@ -92,6 +97,7 @@ class Settings:
             kafka=broker_of(environ),
             blobs=environ.get("SEALDESK_BLOBS") or (None if data is None else str(data / "blobs")),
             roots=secrets["SEALDESK_ROOTS"],
+            kept=_kept(data, secrets, environ),
             ledger=secrets["SEALDESK_LEDGER"],
             signing=secrets["SEALDESK_SIGNING"],
             batch_size=_number(environ, "SEALDESK_BATCH", cls.batch_size, least=1),
@@ -102,6 +108,7 @@ class Settings:
             clearing=clearing_of(environ),
             receipts=receipts_of(environ),
             topic_days=topic_days_of(environ),
+            backup_hours=_number(environ, "SEALDESK_BACKUP_HOURS", cls.backup_hours, least=1),
             fold=_number(environ, "SEALDESK_FOLD", cls.fold, least=2),
             actor=environ.get("SEALDESK_ACTOR") or _login_name(),
         )
@@ -238,6 +245,17 @@ def _secrets(data: Path | None, environ: Mapping[str, str]) -> dict[str, Path]:
         if one.is_relative_to(other):
             raise SettingsWrong(f"{inner} lies in {outer}: each needs a folder of its own, with its own backups.")
     return found
+
+
+def _kept(data: Path | None, secrets: Mapping[str, Path], environ: Mapping[str, str]) -> Where:
+    """Return how the roots are kept. Those that they come from lie as far from everything else as they do."""
+    where = where_of(secrets["SEALDESK_ROOTS"], environ)
+    if where.before is not None:
+        others = [*secrets.values(), *(() if data is None else (data,))]
+        old = where.before.folder
+        if any(old.is_relative_to(other) or other.is_relative_to(old) for other in others):
+            raise SettingsWrong(f"{ROOTS_BEFORE} lies in a folder of something else; roots have one of their own.")
+    return where
 
 
 def _house_id(data: Path) -> UUID:

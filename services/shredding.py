@@ -131,7 +131,7 @@ class Shredding:
                 return None
             tags = set(Register(tree, tenant).tags_of_all_periods(fenced[reference][0]))
         for line in self._ledger.read():
-            if line.tenant == tenant and tags.intersection(self._ledger.fences_of(line)):
+            if line.tenant == tenant and tags.intersection(self._ledger.fences_of(line).tags):
                 with self._keys.transaction() as cursor:
                     rows = rows_of(cursor, SQL.shred_by_id.sql, shred_id=line.shred)
                 if rows and rows[0]["certificate"] is not None:

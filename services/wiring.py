@@ -14,7 +14,7 @@ from crypto.keystore import KeyStore
 from crypto.ledger import FileLedger, Ledger
 from crypto.pairs import Pairs
 from crypto.register import expire_fences
-from crypto.roots import FileRoots, Roots
+from crypto.roots import Roots
 from crypto.tree import Tree
 from services import gate, schema
 from services.analysts.publication import Analysts
@@ -34,6 +34,7 @@ from services.quarantine import Quarantine
 from services.reading import Reading, Reveal
 from services.recipients import Recipients
 from services.residue import Residue
+from services.roots import roots_at
 from services.settings import Settings
 from services.shredding import Shredding
 from services.sweeping import Sweeping
@@ -82,7 +83,7 @@ def house(settings: Settings, endpoints: Endpoints) -> Iterator[House]:
     datastore = LogDatastore(endpoints.log_dsn)
     keys = KeyStore(endpoints.keys_dsn)
     facts = Facts(datastore)
-    roots = FileRoots(settings.roots)
+    roots = roots_at(settings.kept)
     signing = certificates.load_or_create(settings.signing)
     ledger = FileLedger(settings.ledger, signing, roots)
     tenants = Tenants(facts)

@@ -16,6 +16,7 @@ from psycopg.conninfo import make_conninfo
 from services.embedded import Endpoints, serving
 from services.kafka.connecting import Broker
 from services.settings import Settings
+from tests import softhsm
 
 hypothesis.settings.register_profile(
     "ci",
@@ -61,6 +62,13 @@ def broker(config_home: Path) -> Iterator[Broker]:
         with serving(Settings.read(Path(folder) / "data", elsewhere), kafka=True) as endpoints:
             assert endpoints.kafka is not None
             yield endpoints.kafka
+
+
+@pytest.fixture(scope="session")
+def token() -> Iterator[tuple[Path, Path]]:
+    """A token of SoftHSM: the library, and the file of its PIN. PKCS #11 is initialised once a process."""
+    with tempfile.TemporaryDirectory(prefix="sealdesk-hsm-") as folder:
+        yield softhsm.prepare(Path(folder))
 
 
 @pytest.fixture(scope="session")

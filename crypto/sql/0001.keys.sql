@@ -17,6 +17,7 @@ COMMENT ON COLUMN wrapping_keys.children IS 'How many keys or rows hang from it.
 COMMENT ON COLUMN wrapping_keys.losses IS 'How many children it lost since it was last replaced.';
 CREATE UNIQUE INDEX wrapping_keys_of_a_period ON wrapping_keys (tenant, kind, period)
     WHERE kind IN ('day', 'index', 'fence', 'dedup', 'mark', 'pseudonym');
+CREATE INDEX wrapping_keys_by_epoch ON wrapping_keys (epoch);
 CREATE INDEX wrapping_keys_to_fill ON wrapping_keys (tenant, kind, children) WHERE kind IN ('bucket', 'desk', 'page');
 
 CREATE TABLE subjects (
@@ -41,6 +42,7 @@ COMMENT ON COLUMN subjects.profile IS 'The thing whose stream holds the profile.
 COMMENT ON COLUMN subjects.upstream IS 'Whether an id of upstream leads here.';
 CREATE INDEX subjects_by_parent ON subjects (parent);
 CREATE UNIQUE INDEX subjects_by_profile ON subjects (profile);
+CREATE INDEX subjects_to_replace ON subjects (parent) WHERE losses > 0;
 
 CREATE TABLE things (
     thing_id uuid PRIMARY KEY,
@@ -89,6 +91,7 @@ CREATE TABLE register (
     told boolean NOT NULL DEFAULT true,
     PRIMARY KEY (tenant, blind_index)
 );
+CREATE INDEX register_by_page ON register (page);
 COMMENT ON TABLE register IS 'A row leads from the blind index of a reference to an inside id, which is sealed under the key of its page.';
 COMMENT ON COLUMN register.told IS 'Whether a fact on the log tells this reference; a crash between keys and log leaves it false.';
 
@@ -99,6 +102,7 @@ CREATE TABLE register_backs (
 );
 COMMENT ON TABLE register_backs IS 'A row leads from a person or thing back to one blind index, sealed under the same page key, so that a shred finds every reference.';
 CREATE INDEX register_backs_by_owner ON register_backs (owner);
+CREATE INDEX register_backs_by_page ON register_backs (page);
 
 CREATE TABLE fences (
     tenant uuid NOT NULL,
@@ -121,6 +125,7 @@ CREATE TABLE shreds (
     begun_at timestamptz NOT NULL,
     line bigint,
     destroyed_at timestamptz,
+    epoch integer,
     counts jsonb NOT NULL DEFAULT '{}',
     certificate jsonb,
     source_mark bigint,
@@ -129,6 +134,7 @@ CREATE TABLE shreds (
 COMMENT ON TABLE shreds IS 'A row is one shred and how far it got. Every start resumes what is not finished.';
 COMMENT ON COLUMN shreds.source_mark IS 'The mark that says where the topics ended after it. The mark goes when they are cleared up to there.';
 COMMENT ON COLUMN shreds.news_until IS 'Until when what upstream called the shredded may be kept, sealed, for recipients.';
+COMMENT ON COLUMN shreds.epoch IS 'The newest root epoch that may have stood above what was destroyed.';
 CREATE INDEX shreds_unfinished ON shreds (begun_at) WHERE step NOT IN ('finished', 'abandoned');
 CREATE INDEX shreds_by_target ON shreds USING gin (targets);
 CREATE INDEX shreds_by_mark ON shreds (source_mark);
@@ -238,6 +244,29 @@ CREATE TABLE reply_positions (
 );
 COMMENT ON TABLE reply_positions IS 'A row is how far one partition of the replies of recipients is read. It changes in the transaction of what they answered.';
 
+CREATE TABLE epochs (
+    epoch integer PRIMARY KEY,
+    begun_at timestamptz NOT NULL,
+    filled_at timestamptz,
+    rewrapped bigint NOT NULL DEFAULT 0,
+    replaced bigint NOT NULL DEFAULT 0,
+    children bigint NOT NULL DEFAULT 0,
+    destroyed_at timestamptz,
+    effective_at timestamptz,
+    CHECK ((destroyed_at IS NULL) = (effective_at IS NULL))
+);
+COMMENT ON TABLE epochs IS 'A row is a root epoch: since when new keys are wrapped under it, since when no key stands under an older one, and when its own root was destroyed.';
+COMMENT ON COLUMN epochs.rewrapped IS 'How many keys were wrapped under this root instead of the one before, without being replaced.';
+COMMENT ON COLUMN epochs.replaced IS 'How many keys were replaced at this turn, because they had lost a child.';
+COMMENT ON COLUMN epochs.children IS 'How many keys and rows beneath these were wrapped anew.';
+COMMENT ON COLUMN epochs.effective_at IS 'From when on nobody can bring the root back, as its keeper says.';
+
+CREATE TABLE key_backups (
+    made_at timestamptz PRIMARY KEY,
+    told_at timestamptz NOT NULL
+);
+COMMENT ON TABLE key_backups IS 'A row is a copy of this database that the operator told of. It opens nothing once the roots of its time are destroyed.';
+
 CREATE TABLE kept (
     one boolean PRIMARY KEY DEFAULT true CHECK (one),
     position bigint NOT NULL
@@ -272,5 +301,9 @@ COMMENT ON COLUMN pairs.ends IS 'Where each partition of the consumed topics end
 COMMENT ON COLUMN pairs.due_at IS 'Before this the pair does not die: ends that were noted anew begin a further grace.';
 CREATE UNIQUE INDEX pairs_current ON pairs (tenant) WHERE superseded_at IS NULL;
 
-CREATE SEQUENCE issue_counter;
-COMMENT ON SEQUENCE issue_counter IS 'Counts the batches that were given keys. The log keeps the last number it saw, so that a key database older than its log is found.';
+CREATE TABLE issued (
+    one boolean PRIMARY KEY DEFAULT true CHECK (one),
+    issue bigint NOT NULL
+);
+COMMENT ON TABLE issued IS 'The one row counts the batches that were given keys, and the shreds. The log keeps the last number it saw, so that a key database older than its log is found. No sequence: one runs ahead of its commits, so that a copy could look newer than it is.';
+INSERT INTO issued (issue) VALUES (0);

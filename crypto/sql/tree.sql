@@ -136,10 +136,11 @@ UPDATE subjects SET agent = false WHERE subject_id = ANY(%(subject_ids)b::uuid[]
 UPDATE subjects SET upstream = true WHERE subject_id = ANY(%(subject_ids)b::uuid[]) AND NOT upstream;
 
 -- name: next_issue
-SELECT nextval('issue_counter') AS issue;
+-- Last in its transaction: whoever comes next waits for the commit.
+UPDATE issued SET issue = issue + 1 RETURNING issue;
 
 -- name: last_issue
-SELECT CASE WHEN is_called THEN last_value ELSE 0 END AS issue FROM issue_counter;
+SELECT issue FROM issued;
 
 -- name: everyone_merged
 -- A person and everyone who was ever merged into that person.
@@ -313,9 +314,16 @@ WHERE owner = ANY(%(owners)b::uuid[]) OR co_owners && %(owners)b::uuid[] ORDER B
 
 -- name: destroy_records
 -- The keys of quarantined records; nothing will ask for them again, so no row has to stay.
-DELETE FROM leaves USING wrapping_keys AS day
-WHERE leaves.thing_id = ANY(%(things)b::uuid[]) AND day.key_id = leaves.owner AND day.kind = 'day'
-RETURNING leaves.key_id;
+WITH gone AS (
+    DELETE FROM leaves USING wrapping_keys AS day
+    WHERE leaves.thing_id = ANY(%(things)b::uuid[]) AND day.key_id = leaves.owner AND day.kind = 'day'
+    RETURNING leaves.key_id, leaves.owner
+), lost AS (
+    UPDATE wrapping_keys SET losses = losses + counted.children
+    FROM (SELECT owner, count(*) AS children FROM gone GROUP BY owner) AS counted
+    WHERE wrapping_keys.key_id = counted.owner
+)
+SELECT key_id FROM gone;
 
 -- name: expire_days!
 -- With the key of its day, every record that was quarantined on it is past opening.

@@ -26,6 +26,7 @@ from services.cli import (
     analysing,
     attaching,
     describing,
+    epochs,
     generating,
     holding,
     importing,
@@ -94,6 +95,7 @@ app.add_typer(holding.commands, name="hold")
 app.add_typer(quarantining.commands, name="quarantine")
 app.add_typer(topics.commands, name="topics")
 app.add_typer(recipients.commands, name="recipients")
+epochs.register(keys.commands)
 app.add_typer(keys.commands, name="keys")
 app.command("find")(looking.find)
 app.command("verify")(looking.verify)

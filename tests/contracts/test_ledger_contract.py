@@ -14,13 +14,14 @@ from uuid import UUID, uuid4
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from crypto.ledger import FileLedger, Ledger, Line, MemoryLedger, commitment
+from crypto.ledger import TAGS_SEALED_AS, Fences, FileLedger, Ledger, Line, MemoryLedger, commitment
 from crypto.roots import FileRoots
+from crypto.wrapping import Key, context, wrap
 from domain.errors import KeysUnavailable, SealBroken
 from domain.ids import TenantId
 
 AT = datetime(2026, 11, 24, 9, 30, 15, 123456, tzinfo=UTC)
-TAGS = [bytes([n]) * 32 for n in range(3)]
+FENCES = Fences((UUID(int=5),), Key(bytes(32)), tuple(bytes([n]) * 32 for n in range(3)))
 
 
 def file_ledger(folder: Path, roots: FileRoots) -> Ledger:
@@ -49,7 +50,7 @@ def shred(ledger: Ledger, **changes: Any) -> Line:
         "key": uuid4(),
         "shred": uuid4(),
         "at": AT,
-        "fences": TAGS,
+        "fences": FENCES,
         "issue_counter": 7,
     }
     return ledger.append(**(entry | changes))
@@ -91,9 +92,13 @@ def test_the_line_of_a_shred_is_found(ledger: Ledger) -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 3, 2_000])
 def test_fences_are_opened_as_they_were_sealed_and_stand_nowhere_in_clear(ledger: Ledger, count: int) -> None:
-    tags = [number.to_bytes(2, "big") * 16 for number in range(count)]
-    line = shred(ledger, fences=tags)
-    assert ledger.fences_of(line) == tags
+    tags = tuple(number.to_bytes(2, "big") * 16 for number in range(count))
+    targets = tuple(UUID(int=number) for number in range(count))
+    line = shred(ledger, fences=Fences(targets, FENCES.key, tags))
+    opened = ledger.fences_of(line)
+    assert (opened.targets, opened.tags) == (targets, tags)
+    assert opened.key is not None
+    assert opened.key.material == bytes(32)
     assert not any(tag in line.fences for tag in tags)
     assert shred(ledger).number == 2
 
@@ -127,7 +132,7 @@ def test_fences_of_a_period_go_with_its_ledger_key(ledger: Ledger, roots: FileRo
     (roots.folder / "secrets" / f"ledger-{old.period}.key").unlink()
     with pytest.raises(KeysUnavailable):
         ledger.fences_of(old)
-    assert ledger.fences_of(new) == TAGS
+    assert ledger.fences_of(new).tags == FENCES.tags
     assert list(ledger.read()) == [old, new]
 
 
@@ -150,8 +155,17 @@ def test_a_ledger_key_lost_in_its_period_does_not_come_back_as_another(ledger: L
         {"kind": "no word"},
         {"kind": ""},
         {"at": AT.replace(tzinfo=None)},
-        {"fences": [bytes(31)]},
-        {"fences": [bytes(16), bytes(16)]},
+        {"fences": Fences((), Key(bytes(32)), (bytes(31),))},
+        {
+            "fences": Fences(
+                (),
+                Key(bytes(32)),
+                (
+                    bytes(16),
+                    bytes(16),
+                ),
+            )
+        },
     ],
 )
 def test_what_is_no_entry_leaves_no_line(ledger: Ledger, wrong: dict[str, Any]) -> None:
@@ -173,3 +187,12 @@ def test_a_commitment_is_of_the_line_and_of_the_salt(ledger: Ledger) -> None:
     assert made != commitment(one, salt=b"t" * 32)
     with pytest.raises(ValueError, match="salt"):
         commitment(one, salt=b"")
+
+
+def test_a_line_of_the_earlier_format_still_opens(ledger: Ledger, roots: FileRoots) -> None:
+    line = shred(ledger)
+    tag = bytes([9]) * 32
+    bound = context(TAGS_SEALED_AS, line.number.to_bytes(8, "big"), line.tenant.bytes, line.key.bytes)
+    earlier = replace(line, fences=wrap(roots.secret("ledger-2026-Q4"), tag * 2, ends=bound))
+    opened = ledger.fences_of(earlier)
+    assert (opened.targets, opened.key, opened.tags) == ((line.key,), None, (tag, tag))

@@ -18,8 +18,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crypto.ledger import BLOCK_BYTES, FileLedger, Line
+from crypto.ledger import BLOCK_BYTES, Fences, FileLedger, Line
 from crypto.roots import FileRoots
+from crypto.wrapping import Key
 from domain.errors import LedgerBroken, SettingsWrong
 from domain.ids import TenantId
 
@@ -35,8 +36,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from crypto.ledger import FileLedger
+from crypto.ledger import Fences, FileLedger
 from crypto.roots import FileRoots
+from crypto.wrapping import Key
 
 folder, count, room = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 ledger = FileLedger(
@@ -53,7 +55,7 @@ if room:
 for _ in range(count):
     line = ledger.append(
         tenant=uuid4(), kind="subject", key=uuid4(), shred=uuid4(), at=datetime(2026, 11, 24, tzinfo=UTC),
-        fences=[bytes(32)], issue_counter=1,
+        fences=Fences((), Key(bytes(32)), (bytes(32),)), issue_counter=1,
     )
     print(line.shred, flush=True)
 """
@@ -70,7 +72,7 @@ def shred(ledger: FileLedger, fences: int = 1) -> Line:
         key=uuid4(),
         shred=uuid4(),
         at=AT,
-        fences=[bytes(32)] * fences,
+        fences=Fences((), Key(bytes(32)), (bytes(32),) * fences),
         issue_counter=1,
     )
 

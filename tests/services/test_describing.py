@@ -31,7 +31,7 @@ from services.describing.fields import becomings
 from services.describing.lifetimes import BELONGING, Whose, ends, roles, whose
 from services.describing.operator import NOBODY, read_operator
 from services.describing.schemas import PUBLISHED, SOURCE_CHARACTERS, SUBJECT_CHARACTERS, schema_of
-from services.keeping import _given_way
+from services.keeping import given_way
 from services.projecting import MODELS
 from services.records import draft_of, parcel_of
 from services.resolving import Desk
@@ -164,7 +164,7 @@ def test_a_fact_gives_way_to_the_later_facts_that_the_map_names(type_: str) -> N
             and inside
             and not over
             and any(
-                given.position == 1 for given, _ in _given_way([_at_rest(record, 1, parts), _at_rest(later, 2, parts)])
+                given.position == 1 for given, _ in given_way([_at_rest(record, 1, parts), _at_rest(later, 2, parts)])
             )
         )
         assert (later.TYPE in named) == expected, later.TYPE

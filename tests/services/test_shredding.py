@@ -245,7 +245,7 @@ def test_a_key_database_older_than_its_log_stops_the_start(databases: Endpoints,
     with desk_house(databases, tmp_path) as opened:
         filled(Desk(opened))
         with opened.keys.transaction() as cursor:
-            cursor.execute("SELECT setval('issue_counter', 1)")
+            cursor.execute("UPDATE issued SET issue = 1")
     with pytest.raises(KeysUnavailable, match="older than its log"), desk_house(databases, tmp_path):
         pass
 

@@ -69,7 +69,10 @@ def load(folder: Path, dsn: str) -> None:
             with connection.cursor().copy(statement) as copy:
                 copy.write(path.read_bytes())
         for name, last in json.loads((folder / "sequences.json").read_text()).items():
-            if last is not None:
+            if name == "issue_counter":
+                # It was a sequence then, and is a row now.
+                connection.execute("UPDATE issued SET issue = %s", (last,))
+            elif last is not None:
                 connection.execute("SELECT setval(%s::regclass, %s)", (name, last))
 
 
