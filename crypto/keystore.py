@@ -141,6 +141,18 @@ class KeyStore:
             yield take(task)
 
     @contextmanager
+    def waiting(self, task: str) -> Iterator[None]:
+        """Wait until nobody is at a task any more, and be the only one at it."""
+        try:
+            connection = psycopg.connect(self._dsn, autocommit=True, row_factory=dict_row)
+        except psycopg.OperationalError:
+            raise KeysUnavailable("the key database cannot be reached") from None
+        with closing(connection):
+            connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", (f"sealdesk/task/{task}",))
+            yield
+            connection.execute("SELECT pg_advisory_unlock_all()")
+
+    @contextmanager
     def tasks(self) -> Iterator[Callable[[str], bool]]:
         """Give a way to be the only process at one task after the other; all end together, or with the process."""
         # Not of the pool: it is held for long, and whoever holds it needs connections of the pool.

@@ -106,8 +106,10 @@ class Tree:
 
     def new_wrapping_key(self, tenant: TenantId, kind: str, period: str = "") -> Owner:
         """Issue a key under the current root epoch."""
-        epoch = self._roots.current()
-        key, key_id = new_key(), uuid4()
+        return self._store_wrapping_key(tenant, kind, period, new_key())
+
+    def _store_wrapping_key(self, tenant: TenantId, kind: str, period: str, key: Key) -> Owner:
+        epoch, key_id = self._roots.current(), uuid4()
         wrapped = wrap(self.epoch(epoch), key.material, ends=ends(tenant, epoch_end(epoch), key_id))
         self.cursor.execute(
             SQL.insert_wrapping_keys.sql,
@@ -134,6 +136,11 @@ class Tree:
             self.new_wrapping_key(tenant, kind, period)
             keys = self.service_keys(tenant, kind)
         return keys[period]
+
+    def adopt_service_key(self, tenant: TenantId, kind: str, period: str, key: Key) -> None:
+        """Store a key that is known from elsewhere, unless there is one of that kind and period."""
+        if period not in self.service_keys(tenant, kind):
+            self._store_wrapping_key(tenant, kind, period, key)
 
     def places(self, tenant: TenantId, kind: str, wanted: int, limit: int) -> list[Owner]:
         """Find `wanted` places under keys with room, issuing keys as the old ones fill up."""

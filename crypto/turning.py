@@ -134,6 +134,11 @@ class Turning:
                     cursor.execute(SQL.end_epoch.sql, {"epoch": epoch, "at": at, "effective": effective})
             return due
 
+    def note_current(self) -> None:
+        """Note that the current epoch has begun, where nobody has yet: its age counts from now."""
+        with self._keys.transaction() as cursor:
+            self._row(cursor, self._roots.current())
+
     # -- beginning and ending -----------------------------------------------------------------------------------
 
     def _row(self, cursor: Cursor[DictRow], epoch: int) -> DictRow:
@@ -182,11 +187,15 @@ class Turning:
             rows = rows_of(cursor, SQL.to_turn.sql, epoch=epoch, limit=TOGETHER)
             whole = [row for row in rows if not row["lossy"]]
             if whole:
-                turned = self._rewrap(tree, epoch, whole)
+                turned = self._rewrap(tree, epoch, whole, SQL.rewrap_keys.sql)
             elif rows:
                 turned = self._replace(tree, epoch, rows[0])
             else:
-                return 0
+                # The private halves to which publishers seal stand at the root, too, and have nothing beneath them.
+                whole = rows_of(cursor, SQL.pairs_to_turn.sql, epoch=epoch, limit=TOGETHER)
+                if not whole:
+                    return 0
+                turned = self._rewrap(tree, epoch, whole, SQL.rewrap_pairs.sql)
             self._count(cursor, epoch, turned)
         return len(whole) or 1
 
@@ -196,7 +205,7 @@ class Turning:
         cursor.execute(SQL.count_turned.sql, {"epoch": epoch, **given})
 
     @staticmethod
-    def _rewrap(tree: Tree, epoch: int, rows: Sequence[DictRow]) -> Turned:
+    def _rewrap(tree: Tree, epoch: int, rows: Sequence[DictRow], statement: str) -> Turned:
         """Wrap keys under the new root."""
         root = tree.epoch(epoch)
         wrapped = [
@@ -204,7 +213,7 @@ class Turning:
             for row in rows
         ]
         given = {"epoch": epoch, "key_ids": [row["key_id"] for row in rows], "wrapped": wrapped}
-        _all(tree.cursor.execute(SQL.rewrap_keys.sql, given).rowcount, len(rows))
+        _all(tree.cursor.execute(statement, given).rowcount, len(rows))
         return Turned(rewrapped=len(rows))
 
     def _replace(self, tree: Tree, epoch: int, row: DictRow) -> Turned:

@@ -52,6 +52,7 @@ residue          anything readable about what was shredded
 quarantine       what could not be taken: listed, shown, dropped, expired, judged
 epochs           which copies of the key database still open, and which shreds nobody can undo
 integrity        the keys compared with the log
+restoring        shreds carried out again after a restore
 gate             what must fit together before anything is served
 living           what living texts still say of a person
 following        the log followed: what is new is folded at once

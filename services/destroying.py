@@ -18,7 +18,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_ra
 
 from crypto import outbox
 from crypto.keystore import Disturbed, KeyStore, rows_of
-from crypto.ledger import Ledger, Line
+from crypto.ledger import Fences, Ledger, Line
 from crypto.register import Register
 from crypto.roots import Roots
 from crypto.tree import SQL, Tree
@@ -87,7 +87,7 @@ class Destroying:
                 rows_of(cursor, SQL.take_things.sql, thing_ids=targets)
                 rows_of(cursor, SQL.take_leaves_of_thing.sql, thing_id=row["target"])
             else:
-                people = self._take_group(cursor, row["target"])
+                people = self._take_group(cursor, row["targets"])
                 targets = [person["subject_id"] for person in people]
             found = finding.inside(tree, row["target"])
             if line is None and self._is_held({*targets, *found.things}.difference(row["targets"])):
@@ -114,7 +114,21 @@ class Destroying:
             register.fence(targets, line.at)
             until = self._news.deadline()
             outbox.release_of(cursor, shred, deadline=until)
-            step(cursor, shred, "destroyed", line=line.number, at=at, targets=targets, counts=counts, until=until)
+            # Whatever stood above what is gone stood under this root or an older one.
+            epoch = self._roots.current()
+            step(
+                cursor,
+                shred,
+                "destroyed",
+                line=line.number,
+                at=at,
+                targets=targets,
+                counts=counts,
+                until=until,
+                epoch=epoch,
+            )
+            # A copy from before the shred is older than the log, whether or not anything was taken in since.
+            rows_of(cursor, SQL.next_issue.sql)
         return line
 
     def _is_held(self, ids: Collection[UUID]) -> bool:
@@ -122,12 +136,12 @@ class Destroying:
         return bool(ids) and any(hold.originator_id in ids for hold in self._privacy.holds())
 
     @staticmethod
-    def _take_group(cursor: Cursor[DictRow], root: UUID) -> list[DictRow]:
-        """Lock a person and everyone merged into that person, until nobody joins any more."""
-        group = rows_of(cursor, SQL.everyone_merged.sql, subject_id=root)
+    def _take_group(cursor: Cursor[DictRow], people: Sequence[UUID]) -> list[DictRow]:
+        """Lock people and everyone merged into them, until nobody joins any more."""
+        group = _everyone_merged(cursor, people)
         while True:
             rows_of(cursor, SQL.take_subjects.sql, subject_ids=[row["subject_id"] for row in group])
-            again = rows_of(cursor, SQL.everyone_merged.sql, subject_id=root)
+            again = _everyone_merged(cursor, people)
             if len(again) == len(group):
                 return again
             group = again
@@ -145,7 +159,7 @@ class Destroying:
             key=row["target"],
             shred=row["shred_id"],
             at=at,
-            fences=register.tags(indexes, at),
+            fences=Fences(tuple(targets), register.fence_key(at), tuple(register.tags(indexes, at))),
             issue_counter=rows_of(cursor, SQL.last_issue.sql)[0]["issue"],
         )
 
@@ -154,6 +168,11 @@ class Destroying:
         self._privacy.decide(row["targets"], lambda case: abandon_shred(case, shred=row["shred_id"], at=at))
         outbox.drop(cursor, row["shred_id"])
         step(cursor, row["shred_id"], "abandoned")
+
+
+def _everyone_merged(cursor: Cursor[DictRow], people: Sequence[UUID]) -> list[DictRow]:
+    rows = [row for id_ in people for row in rows_of(cursor, SQL.everyone_merged.sql, subject_id=id_)]
+    return list({row["subject_id"]: row for row in rows}.values())
 
 
 def step(
@@ -166,6 +185,7 @@ def step(
     targets: Sequence[UUID] | None = None,
     counts: Mapping[str, int] | None = None,
     until: datetime | None = None,
+    epoch: int | None = None,
 ) -> None:
     """Note how far a shred got, and what is known of it by now."""
     cursor.execute(
@@ -178,5 +198,6 @@ def step(
             "targets": None if targets is None else list(targets),
             "counts": Jsonb(counts or {}),
             "news_until": until,
+            "epoch": epoch,
         },
     )

@@ -100,6 +100,27 @@ def note_backup(keys: KeyStore, *, made_at: datetime, at: datetime) -> None:
         cursor.execute(SQL.note_backup.sql, {"made_at": made_at, "at": at})
 
 
+def keep_turning(
+    turning: Turning, keys: KeyStore, roots: Roots, recertify: Callable[..., object], *, at: datetime, hours: int
+) -> None:
+    """Do what is due: finish or begin a turn, destroy older roots after their grace, issue certificates anew.
+
+    A turn begins once the current epoch is `hours` old.
+
+    Raises:
+        Disturbed, KeysUnavailable, KeyLost, SealBroken: as for a turn; what is left is done the next time.
+    """
+    with keys.transaction() as cursor:
+        rows = {row["epoch"]: row for row in rows_of(cursor, SQL.epochs.sql)}
+    current = roots.current()
+    if current not in rows:
+        turning.note_current()
+    elif turning.is_unfinished() or at - rows[current]["begun_at"] >= timedelta(hours=hours):
+        turning.turn()
+    turning.destroy_older(grace=GRACE)
+    certify_destroyed(keys, recertify, at=at)
+
+
 def move(turning: Turning, roots: MovingRoots, progress: Callable[[int, int], object] | None = None) -> None:
     """Begin, or finish, the turn whose root lies in the new place. Only keys that stand at the root are wrapped anew.
 

@@ -363,6 +363,18 @@ class Facts(Application[UUID]):
         assert row is not None
         return int(row["issue"])
 
+    def line_seen(self) -> int:
+        """Read up to which line of the ledger the log has been told of every shred."""
+        with self.cursor() as cursor:
+            row = cursor.execute(STATEMENTS.line_seen.sql).fetchone()
+        assert row is not None
+        return int(row["line"])
+
+    def see_line(self, line: int) -> None:
+        """Note up to which line of the ledger the log has been told of every shred."""
+        with self.cursor() as cursor:
+            cursor.execute(STATEMENTS.see_line.sql, {"line": line})
+
     def stored_positions(self, topic_id: UUID) -> dict[int, int]:
         """Read how far the partitions of a topic are stored: the next offset of each."""
         with self.cursor() as cursor:

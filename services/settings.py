@@ -62,6 +62,8 @@ class Settings:
     receipts: bool = True
     #: How long a record may lie in a topic unread; then the brokers delete it.
     topic_days: int = 7
+    #: How old a root epoch gets before `sealdesk keep` turns it.
+    epoch_hours: int = 24
     #: A copy of the key database that opens everything is younger than this, or `sealdesk keys status` warns.
     backup_hours: int = 25
     #: Analysts are told of no group of fewer tickets than this.
@@ -108,6 +110,7 @@ class Settings:
             clearing=clearing_of(environ),
             receipts=receipts_of(environ),
             topic_days=topic_days_of(environ),
+            epoch_hours=_number(environ, "SEALDESK_EPOCH_HOURS", cls.epoch_hours, least=1),
             backup_hours=_number(environ, "SEALDESK_BACKUP_HOURS", cls.backup_hours, least=1),
             fold=_number(environ, "SEALDESK_FOLD", cls.fold, least=2),
             actor=environ.get("SEALDESK_ACTOR") or _login_name(),

@@ -340,7 +340,7 @@ class Shredding:
             return None
         with self._keys.transaction() as cursor:
             row = rows_of(cursor, SQL.shred_by_id.sql, shred_id=shred)[0]
-        self._tell(row, line)
+        self.tell(row, line)
         return Begun(row, line, values)
 
     def _finish(self, begun: Sequence[Begun], search_living: bool) -> list[dict[str, Any]]:
@@ -358,7 +358,7 @@ class Shredding:
             self._certify(row, one, found, search_living) for row, one, found in zip(rows, begun, residue, strict=True)
         ]
 
-    def _tell(self, row: DictRow, line: Line) -> None:
+    def tell(self, row: DictRow, line: Line) -> None:
         """Append the fact of the shred. Its digest says which shred it is, so it is stored once."""
         if row["kind"] == "subject":
             fact = keeping.shredded_fact(row, ThingId(row["profile"]), row["targets"])

@@ -9,8 +9,9 @@ from collections.abc import Callable
 
 from crypto.register import expire_fences
 from crypto.tree import Tree
+from crypto.turning import Turning
 from domain.errors import ShredRefused
-from services import gate
+from services import epochs, gate
 from services.kafka.admission import admission_of
 from services.kafka.clearing import Clearing
 from services.kafka.consuming import GROUP
@@ -28,6 +29,8 @@ MEND_SECONDS = 5.0
 #: A promoted standby that lacks the last shreds is noticed after this long.
 GATE_SECONDS = 60.0
 PURGE_SECONDS = 3600.0
+#: Whether a turn or the destruction of a root is due. An epoch lasts for hours.
+TURN_SECONDS = 900.0
 #: Intake takes up what waits with the record that it waited for; only a crash leaves anything to this.
 WAITING_SECONDS = 3600.0
 #: Recipients have a month by law (Article 12(3) GDPR) and are told within seconds.
@@ -47,6 +50,7 @@ def steps_of(house: House, tell: Callable[[str], object]) -> list[Step]:
         Step("waiting", WAITING_SECONDS, lambda: house.intake.take_up(at=now())),
         Step("expire", EXPIRE_SECONDS, lambda: expire(house)),
         Step("purge", PURGE_SECONDS, lambda: purge(house, tell)),
+        Step("turn", TURN_SECONDS, lambda: turn(house)),
         *telling_of(house, tell),
         *clearing_of(house, tell),
         *retiring_of(house),
@@ -104,6 +108,13 @@ def expire(house: House) -> None:
     house.quarantine.expire(at=now())
     with house.keys.transaction() as cursor:
         expire_fences(Tree(cursor, house.roots), at=now(), days=house.settings.fence_days)
+
+
+def turn(house: House) -> None:
+    """Turn the root epoch when it is due, destroy the roots before it in time, and let certificates say so."""
+    turning = Turning(house.keys, house.roots, now)
+    recertify = house.certifying.recertify
+    epochs.keep_turning(turning, house.keys, house.roots, recertify, at=now(), hours=house.settings.epoch_hours)
 
 
 def purge(house: House, tell: Callable[[str], object]) -> None:

@@ -34,6 +34,7 @@ from services.quarantine import Quarantine
 from services.reading import Reading, Reveal
 from services.recipients import Recipients
 from services.residue import Residue
+from services.restoring import Restoring
 from services.roots import roots_at
 from services.settings import Settings
 from services.shredding import Shredding
@@ -92,7 +93,7 @@ def house(settings: Settings, endpoints: Endpoints) -> Iterator[House]:
     living = Living(facts, keys, roots)
     reading = Reading(facts, keys, roots, now)
     try:
-        gate.check(facts, keys, ledger)
+        gate.check_roots(keys, roots)
         with keys.transaction() as cursor:
             expire_fences(Tree(cursor, roots), at=now(), days=settings.fence_days)
         quarantine = Quarantine(facts, keys, roots, settings.quarantine_days)
@@ -126,6 +127,7 @@ def house(settings: Settings, endpoints: Endpoints) -> Iterator[House]:
             brake=settings.brake,
             clock=now,
         )
+        Restoring(facts, keys, roots, ledger, shredding.resume, shredding.tell).bring_up()
         yield House(
             settings=settings,
             endpoints=endpoints,
@@ -152,6 +154,38 @@ def house(settings: Settings, endpoints: Endpoints) -> Iterator[House]:
             attaching=attaching,
             analysts=Analysts(facts, keys, roots, projecting.catch_up, now, settings.fold),
         )
+    finally:
+        keys.close()
+        facts.close()
+        datastore.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What can be looked at even where nothing may be served."""
+
+    facts: Facts
+    keys: KeyStore
+    roots: Roots
+    ledger: Ledger
+
+
+@contextmanager
+def examined(settings: Settings) -> Iterator[Examined]:
+    """Connect what is needed to find out what is wrong, whether or not log, keys, roots and ledger fit together."""
+    with serving(settings) as endpoints, databases(endpoints) as (facts, keys):
+        roots = roots_at(settings.kept)
+        signing = certificates.load_or_create(settings.signing)
+        yield Examined(facts, keys, roots, FileLedger(settings.ledger, signing, roots))
+
+
+@contextmanager
+def databases(endpoints: Endpoints) -> Iterator[tuple[Facts, KeyStore]]:
+    """Connect log and key database without looking whether they fit together."""
+    datastore, keys = LogDatastore(endpoints.log_dsn), KeyStore(endpoints.keys_dsn)
+    facts = Facts(datastore)
+    try:
+        yield facts, keys
     finally:
         keys.close()
         facts.close()

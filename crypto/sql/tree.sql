@@ -139,6 +139,19 @@ UPDATE subjects SET upstream = true WHERE subject_id = ANY(%(subject_ids)b::uuid
 -- Last in its transaction: whoever comes next waits for the commit.
 UPDATE issued SET issue = issue + 1 RETURNING issue;
 
+-- name: accept_issue!
+UPDATE issued SET issue = greatest(issue, %(issue)s);
+
+-- name: rewind_kept!
+UPDATE kept SET position = %(head)s WHERE position > %(head)s;
+
+-- name: known_ids
+SELECT subject_id AS id FROM subjects WHERE subject_id = ANY(%(ids)b::uuid[])
+UNION ALL SELECT thing_id FROM things WHERE thing_id = ANY(%(ids)b::uuid[]);
+
+-- name: close_shred!
+UPDATE shreds SET step = 'finished', line = %(line)s, destroyed_at = %(at)s WHERE shred_id = %(shred_id)s;
+
 -- name: last_issue
 SELECT issue FROM issued;
 
@@ -229,7 +242,7 @@ SELECT * FROM shreds WHERE step NOT IN ('intended', 'abandoned') AND tenant = %(
 -- name: step_shred!
 UPDATE shreds SET step = %(step)s, line = coalesce(%(line)s, line),
        destroyed_at = coalesce(%(destroyed_at)s, destroyed_at), targets = coalesce(%(targets)s, targets),
-       counts = counts || %(counts)s, news_until = coalesce(%(news_until)s, news_until)
+       counts = counts || %(counts)s, news_until = coalesce(%(news_until)s, news_until), epoch = coalesce(epoch, %(epoch)s)
 WHERE shred_id = %(shred_id)s;
 
 -- name: shred_of_certificate

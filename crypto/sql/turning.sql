@@ -35,7 +35,17 @@ SELECT key_id, tenant, kind, epoch, wrapped,
 FROM wrapping_keys WHERE epoch < %(epoch)s ORDER BY epoch, key_id LIMIT %(limit)s;
 
 -- name: left_to_turn
-SELECT count(*) AS keys FROM wrapping_keys WHERE epoch < %(epoch)s;
+SELECT (SELECT count(*) FROM wrapping_keys WHERE epoch < %(epoch)s)
+     + (SELECT count(*) FROM pairs WHERE epoch < %(epoch)s AND wrapped IS NOT NULL) AS keys;
+
+-- name: pairs_to_turn
+SELECT key_id, tenant, epoch, wrapped FROM pairs
+WHERE epoch < %(epoch)s AND wrapped IS NOT NULL ORDER BY key_id LIMIT %(limit)s FOR UPDATE;
+
+-- name: rewrap_pairs!
+UPDATE pairs SET wrapped = given.wrapped, epoch = %(epoch)s
+FROM unnest(%(key_ids)b::uuid[], %(wrapped)b::bytea[]) AS given (key_id, wrapped)
+WHERE pairs.key_id = given.key_id AND pairs.epoch < %(epoch)s AND pairs.wrapped IS NOT NULL;
 
 -- name: rewrap_keys!
 UPDATE wrapping_keys SET wrapped = given.wrapped, epoch = %(epoch)s

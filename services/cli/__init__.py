@@ -21,7 +21,7 @@ generating   generate
 keys         keys public, keys pair turn, list
 holding      hold add, release, list
 quarantining quarantine list, show, replay, drop
-epochs       keys turn, move, status, check, backed-up
+epochs       keys turn, move, status, check, backed-up, accept-loss
 recipients   recipients add, remove, list, show, resend, told
 topics       topics, topics create, clear, broker-clean
 looking      find, verify, certificate show, verify

@@ -13,14 +13,15 @@ from crypto.integrity import Integrity
 from crypto.keepers import MovingRoots
 from crypto.turning import Turning
 from domain.errors import SettingsWrong
-from services import epochs
+from services import epochs, gate
 from services.cli.entering import entered
 from services.cli.options import Data, Json
 from services.cli.printing import progress, table, tell, write_json, write_line
+from services.embedded import serving
 from services.integrity import LogIntegrity
 from services.roots import ROOTS_BEFORE
 from services.settings import Settings
-from services.wiring import House, now, opened
+from services.wiring import House, databases, examined, now, opened
 
 _GRACE_HOURS = int(epochs.GRACE / timedelta(hours=1))
 
@@ -37,6 +38,7 @@ def register(group: typer.Typer) -> None:
     group.command("status")(status)
     group.command("check")(check)
     group.command("backed-up")(backed_up)
+    group.command("accept-loss")(accept_loss)
 
 
 def turn(grace: Grace = _GRACE_HOURS, json: Json = False, data: Data = None) -> None:
@@ -130,7 +132,7 @@ def check(
         sealdesk keys check --deep --json
     """
     answers: Mapping[str, int] | None = None
-    with opened(Settings.read(data)) as house, progress("checking") as shown:
+    with examined(Settings.read(data)) as house, progress("checking") as shown:
 
         def tell_progress(what: str, done: int, total: int) -> None:
             shown.to(done, total, what)
@@ -184,6 +186,32 @@ def backed_up(
         write_line(f"noted: a copy of {_time(made_at)}")
 
 
+def accept_loss(
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without, nothing is changed.")] = False,
+    json: Json = False,
+    data: Data = None,
+) -> None:
+    """Let a key database be older than its log, where no newer copy exists: what was sealed since stays lost.
+
+    See docs/runbooks/loss-of-keys.md before.
+
+    Example:
+
+        sealdesk keys accept-loss --yes
+    """
+    if not yes:
+        raise SettingsWrong("Nothing was changed. Read docs/runbooks/loss-of-keys.md, and then say --yes.")
+    settings = Settings.read(data)
+    with serving(settings) as endpoints, databases(endpoints) as (facts, keys):
+        issued, seen = gate.accept_loss(facts, keys)
+    if json:
+        write_json({"issued": issued, "seen": seen})
+    elif issued >= seen:
+        write_line("no key is missing: nothing was changed")
+    else:
+        write_line(f"the keys of {seen - issued} batches stay lost; start again")
+
+
 def _turning(house: House) -> Turning:
     return Turning(house.keys, house.roots, now)
 
@@ -191,6 +219,7 @@ def _turning(house: House) -> Turning:
 def _ended(house: House, turning: Turning, grace: int) -> dict[str, Any]:
     """Destroy the roots that are due, and say what a turn did."""
     destroyed = turning.destroy_older(grace=timedelta(hours=grace))
+    epochs.certify_destroyed(house.keys, house.certifying.recertify, at=now())
     said = {"epoch": house.roots.current(), **turning.counted(), "destroyed": destroyed}
     return said if not isinstance(house.roots, MovingRoots) else said | {"left": house.roots.leave()}
 

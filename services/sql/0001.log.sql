@@ -54,9 +54,18 @@ COMMENT ON TABLE positions IS 'A row is how far one Kafka partition has been sto
 
 CREATE TABLE issue_seen (
     one boolean PRIMARY KEY DEFAULT true CHECK (one),
-    issue bigint NOT NULL
+    issue bigint NOT NULL,
+    line bigint NOT NULL DEFAULT 0
 );
 COMMENT ON TABLE issue_seen IS 'The one row keeps the highest issue number of the key database that the log has seen.';
+COMMENT ON COLUMN issue_seen.line IS 'Up to which line of the ledger the log has been told of every shred.';
+
+CREATE TABLE accepted_losses (
+    at timestamptz NOT NULL DEFAULT now(),
+    issued bigint NOT NULL,
+    seen bigint NOT NULL
+);
+COMMENT ON TABLE accepted_losses IS 'A row says that an operator let the key database be older than the log: keys issued between the two numbers are lost.';
 INSERT INTO issue_seen (issue) VALUES (0);
 
 CREATE TABLE tenants (

@@ -103,6 +103,15 @@ SELECT DISTINCT topic_id FROM positions;
 -- name: see_issue!
 UPDATE issue_seen SET issue = %(issue)s WHERE issue < %(issue)s;
 
+-- name: line_seen
+SELECT line FROM issue_seen;
+
+-- name: see_line!
+UPDATE issue_seen SET line = greatest(line, %(line)s);
+
+-- name: accept_loss!
+INSERT INTO accepted_losses (issued, seen) VALUES (%(issued)s, %(seen)s);
+
 -- name: issue_seen
 SELECT issue FROM issue_seen;
 

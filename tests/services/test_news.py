@@ -591,7 +591,7 @@ STEPS = (
     ("ledger", "append"),
     ("tree", "destroy_subjects"),
     ("outbox", "release_of"),
-    ("shredding", "_tell"),
+    ("shredding", "tell"),
     ("shredding", "_project"),
     ("shredding", "_sweep"),
     ("shredding", "_certify"),

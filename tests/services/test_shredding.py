@@ -46,7 +46,7 @@ def found(desk: Desk, reference: Reference = ANN) -> Any:
     return desk.house.shredding.find(desk.tenant.id, reference)
 
 
-STEPS = ("_intend", "_approve", "_destroy", "_tell", "_project", "_sweep", "_certify")
+STEPS = ("_intend", "_approve", "_destroy", "tell", "_project", "_sweep", "_certify")
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -247,15 +247,6 @@ def test_a_key_database_older_than_its_log_stops_the_start(databases: Endpoints,
         with opened.keys.transaction() as cursor:
             cursor.execute("UPDATE issued SET issue = 1")
     with pytest.raises(KeysUnavailable, match="older than its log"), desk_house(databases, tmp_path):
-        pass
-
-
-def test_a_key_database_that_has_not_heard_of_a_shred_stops_the_start(databases: Endpoints, tmp_path: Path) -> None:
-    with desk_house(databases, tmp_path) as opened:
-        filled(Desk(opened)).shred("contact 1")
-        with opened.keys.transaction() as cursor:
-            cursor.execute("DELETE FROM shreds")
-    with pytest.raises(KeysUnavailable, match="ledger"), desk_house(databases, tmp_path):
         pass
 
 

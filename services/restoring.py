@@ -1,0 +1,129 @@
+"""After a restore: carry out again what the ledger says, before anything is served.
+
+A line says, sealed, who went, by what their references are known, and with which fence key. So a key database from
+before the shred learns of it whole: whoever is there is destroyed, and the references are fenced, also those of people
+whom that copy has never met. A log from before it is told once more. Everything here may run twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from uuid import UUID
+
+from psycopg import Cursor
+from psycopg.rows import DictRow
+
+from crypto.keystore import KeyStore, rows_of
+from crypto.ledger import Fences, Ledger, Line
+from crypto.register import Register, quarter
+from crypto.roots import Roots
+from crypto.tree import SQL, Tree
+from domain.errors import KeysUnavailable
+from domain.ids import TenantId
+from services import finding
+from services.gate import lines_missing
+from services.log import Facts
+
+#: What stands as the ground of a shred that only the ledger still tells of.
+GROUND = "told by the ledger"
+
+
+class Restoring:
+    """Bring key database and log up to the ledger. `resume` finishes a shred whose row stands."""
+
+    def __init__(
+        self,
+        facts: Facts,
+        keys: KeyStore,
+        roots: Roots,
+        ledger: Ledger,
+        resume: Callable[[], object],
+        tell: Callable[[DictRow, Line], object],
+    ) -> None:
+        self._facts = facts
+        self._keys = keys
+        self._roots = roots
+        self._ledger = ledger
+        self._resume = resume
+        self._tell = tell
+
+    def bring_up(self) -> int:
+        """Carry out what is missing. Returns how many shreds the key database had not heard of.
+
+        Raises:
+            GateShut, LedgerBroken, KeysUnavailable: what is missing cannot be brought back; see `services.gate`.
+        """
+        with self._keys.alone("restoring") as alone:
+            if not alone:
+                # Whoever is at it serves nothing before it is done; and neither does who comes second.
+                return self._wait()
+            self._rewind()
+            unknown, untold = lines_missing(self._facts, self._keys, self._ledger)
+            for line in unknown:
+                self._know(line)
+            if unknown:
+                self._resume()
+            for line in untold:
+                self._tell_again(line)
+            if untold:
+                self._facts.see_line(untold[-1].number)
+            return len(unknown)
+
+    def _wait(self) -> int:
+        with self._keys.waiting("restoring"):
+            return 0
+
+    def _rewind(self) -> None:
+        """Do the key work of the log again from its head, if the log is older than the key database."""
+        head = self._facts.head()
+        with self._keys.transaction() as cursor:
+            cursor.execute(SQL.rewind_kept.sql, {"head": head})
+
+    def _know(self, line: Line) -> None:
+        """Write down a shred that only the ledger tells of, for `resume` to carry out."""
+        with self._keys.transaction() as cursor:
+            if rows_of(cursor, SQL.shred_by_id.sql, shred_id=line.shred):
+                return
+            fences = self._fences_of(line)
+            tree = Tree(cursor, self._roots)
+            if fences.key is not None:
+                tree.adopt_service_key(line.tenant, "fence", quarter(line.at), fences.key)
+            Register(tree, line.tenant).fence_tags(fences.tags, line.at)
+            known = _known(cursor, [line.key, *fences.targets])
+            target = known[0] if known else line.key
+            cursor.execute(
+                SQL.insert_shred.sql,
+                {
+                    "shred_id": line.shred,
+                    "tenant": TenantId(line.tenant),
+                    "kind": line.kind,
+                    "target": target,
+                    "targets": known or [line.key],
+                    "profile": finding.inside(tree, target).profile if known else line.key,
+                    "ground": GROUND,
+                    "begun_at": line.at,
+                },
+            )
+            if not known:
+                # This copy has never met them: with their references fenced, there is nothing else to do.
+                cursor.execute(SQL.close_shred.sql, {"shred_id": line.shred, "line": line.number, "at": line.at})
+
+    def _fences_of(self, line: Line) -> Fences:
+        """Open what a line keeps sealed. Of an expired period, whose fences are over, the target still stands on it."""
+        try:
+            return self._ledger.fences_of(line)
+        except KeysUnavailable:
+            return Fences((line.key,), None, ())
+
+    def _tell_again(self, line: Line) -> None:
+        """Tell the log of a shred once more, if it has not heard of it: a fact is stored once."""
+        with self._keys.transaction() as cursor:
+            [row] = rows_of(cursor, SQL.shred_by_id.sql, shred_id=line.shred)
+        if row["destroyed_at"] is not None:
+            self._tell(row, line)
+
+
+def _known(cursor: Cursor[DictRow], ids: list[UUID]) -> list[UUID]:
+    """Tell which of these people and things the key database knows, the first ones first."""
+    found = {row["id"] for row in rows_of(cursor, SQL.known_ids.sql, ids=ids)}
+    return [id_ for id_ in dict.fromkeys(ids) if id_ in found]

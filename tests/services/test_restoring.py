@@ -1,0 +1,254 @@
+"""Copies that are restored: who was shredded stays gone, all others open, what cannot be brought back is refused."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from crypto.keystore import rows_of
+from crypto.turning import Turning
+from domain.errors import GateShut, KeysBehind, KeysUnavailable, LedgerBroken
+from domain.personal import Kind, Reference
+from services import epochs, gate, wiring
+from services.embedded import Endpoints
+from services.wiring import House, now
+from tests.desks import Desk, desk_house
+
+
+class Copies:
+    """Copies of the two databases of a house, as a backup would be."""
+
+    def __init__(self, endpoints: Endpoints) -> None:
+        self._dsns = {"log": endpoints.log_dsn, "keys": endpoints.keys_dsn}
+
+    def make(self, name: str) -> None:
+        """Copy both databases, while nobody uses them."""
+        for which in self._dsns:
+            self._create(which, self._copy(which, name), template=self._name(which))
+
+    def restore(self, name: str, *which: str) -> None:
+        """Put copies in the place of the databases; whoever is connected is thrown out."""
+        for one in which or self._dsns:
+            with self._admin(one) as connection:
+                connection.execute(f'DROP DATABASE "{self._name(one)}" WITH (FORCE)'.encode())
+            self._create(one, self._name(one), template=self._copy(one, name))
+
+    def drop(self) -> None:
+        for which in self._dsns:
+            with self._admin(which) as connection:
+                like = f"{self._name(which)}_copy_%"
+                for (name,) in connection.execute("SELECT datname FROM pg_database WHERE datname LIKE %s", (like,)):
+                    connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
+
+    def _create(self, which: str, name: str, template: str) -> None:
+        with self._admin(which) as connection:
+            connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (template,))
+            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'.encode())
+
+    def _name(self, which: str) -> str:
+        return str(conninfo_to_dict(self._dsns[which])["dbname"])
+
+    def _copy(self, which: str, name: str) -> str:
+        return f"{self._name(which)}_copy_{name}"
+
+    def _admin(self, which: str) -> Any:
+        return psycopg.connect(make_conninfo(self._dsns[which], dbname="postgres"), autocommit=True)
+
+
+@pytest.fixture
+def copies(databases: Endpoints) -> Iterator[Copies]:
+    made = Copies(databases)
+    yield made
+    made.drop()
+
+
+@contextmanager
+def opened(databases: Endpoints, folder: Path) -> Iterator[Desk]:
+    """Open the house as a command does: what a crash or a restore left is carried out first."""
+    with desk_house(databases, folder) as house:
+        house.shredding.resume()
+        yield desk_of(house)
+
+
+def desk_of(house: House) -> Desk:
+    """Give a desk whose records have numbers that no desk before it gave."""
+    desk = Desk(house)
+    desk.said = [b""] * (1_000 * next(_desks))
+    return desk
+
+
+_desks = count(1)
+
+
+def fill(desk: Desk) -> None:
+    for number, name in ((1, "ann"), (2, "bob"), (3, "cy")):
+        desk.happens("contact.created", f"contact {number}", id=number, name=name, email=f"{name}@example.org")
+        ticket = number + 20
+        desk.happens("ticket.opened", f"ticket {ticket}", id=ticket, requester_id=number, subject=f"from {name}")
+
+
+def turn(house: House) -> None:
+    """Turn the epoch and destroy the root before it, at once."""
+    turning = Turning(house.keys, house.roots, now)
+    turning.turn()
+    turning.destroy_older(grace=timedelta(0))
+    epochs.certify_destroyed(house.keys, house.certifying.recertify, at=now())
+
+
+def subjects(desk: Desk) -> dict[int, Any]:
+    return {row["id"]: row["subject"] for row in desk.tickets() if isinstance(row.get("id"), int)}
+
+
+def names(desk: Desk) -> set[str]:
+    return {row["name"] for row in desk.contacts() if isinstance(row.get("name"), str)}
+
+
+def test_after_a_restore_within_an_epoch_shreds_are_carried_out_again_before_anything_is_served(
+    databases: Endpoints, tmp_path: Path, copies: Copies
+) -> None:
+    with opened(databases, tmp_path) as desk:
+        fill(desk)
+    copies.make("b0")
+    with opened(databases, tmp_path) as desk:
+        desk.happens("contact.created", "contact 9", id=9, name="zoe", email="zoe@example.org")
+        desk.happens("contact.merged", "contact 1", primary_contact_id=1, secondary_contact_ids=[3])
+        desk.shred("contact 1")
+        desk.shred("ticket 22")
+        desk.shred("contact 9")
+        after = (names(desk), subjects(desk))
+    copies.restore("b0")
+    with desk_house(databases, tmp_path) as house:
+        desk = desk_of(house)
+        assert names(desk) == after[0] == {"bob"}
+        assert subjects(desk) == after[1]
+        for number, name in ((1, "ann"), (3, "cy"), (9, "zoe")):
+            assert desk.happens("contact.updated", f"contact {number}", id=number, name=name).refused == 1, name
+        assert desk.happens("ticket.replied", "ticket 22", ticket_id=22, body="late", user_id=2).refused == 1
+        assert sum(house.residue.of_all(desk.tenant.id).values()) == 0
+        assert desk.happens("contact.updated", "contact 2", id=2, name="bobby").stored == 1
+    with desk_house(databases, tmp_path) as again:
+        assert names(Desk(again)) == {"bobby"}
+
+
+def test_once_the_old_root_is_destroyed_an_older_copy_of_the_keys_opens_nothing(
+    databases: Endpoints, tmp_path: Path, copies: Copies
+) -> None:
+    with opened(databases, tmp_path) as desk:
+        fill(desk)
+    copies.make("b0")
+    with opened(databases, tmp_path) as desk:
+        desk.shred("contact 1")
+        turn(desk.house)
+        certificate = desk.house.shredding.first_certificate(desk.tenant.id, Reference(Kind.PERSON, "1"))
+        assert certificate is not None
+        assert certificate["unrecoverable_since"] is not None
+    copies.make("b1")
+    copies.restore("b0", "keys")
+    with pytest.raises(KeysUnavailable), opened(databases, tmp_path):
+        pass
+    copies.restore("b1", "keys")
+    copies.restore("b0", "log")
+    with opened(databases, tmp_path) as desk:
+        assert names(desk) == {"bob", "cy"}
+        assert subjects(desk)[22] == "from bob"
+        assert desk.happens("ticket.replied", "ticket 22", ticket_id=22, body="after", user_id=2).stored == 1
+
+
+def test_keys_that_are_older_than_their_log_stop_the_start_until_the_loss_is_accepted(
+    databases: Endpoints, tmp_path: Path, copies: Copies
+) -> None:
+    with opened(databases, tmp_path) as desk:
+        fill(desk)
+    copies.make("b0")
+    with opened(databases, tmp_path) as desk:
+        desk.happens("contact.created", "contact 9", id=9, name="zoe", email="zoe@example.org")
+        desk.shred("contact 1")
+    copies.restore("b0", "keys")
+    with pytest.raises(GateShut, match="older than its log"), opened(databases, tmp_path):
+        pass
+    with wiring.databases(databases) as (facts, keys):
+        before, seen = gate.accept_loss(facts, keys)
+    assert before < seen
+    with opened(databases, tmp_path) as desk:
+        shown = desk.contacts()
+        assert {row["name"] for row in shown if isinstance(row.get("name"), str)} == {"bob", "cy"}
+        assert sum(desk.house.residue.of_all(desk.tenant.id).values()) == 0
+
+
+def test_a_log_from_before_a_shred_is_told_of_it_again(databases: Endpoints, tmp_path: Path, copies: Copies) -> None:
+    with opened(databases, tmp_path) as desk:
+        fill(desk)
+        desk.house.projecting.catch_up()
+    copies.make("b0")
+    with opened(databases, tmp_path) as desk:
+        desk.shred("contact 1")
+        desk.shred("ticket 22")
+    copies.restore("b0", "log")
+    with opened(databases, tmp_path) as desk:
+        assert names(desk) == {"bob", "cy"}
+        assert {number: text for number, text in subjects(desk).items() if text == "from cy"} == {23: "from cy"}
+        assert "from ann" not in subjects(desk).values()
+        assert "from bob" not in subjects(desk).values()
+
+
+@pytest.mark.parametrize("change", ["older", "removed", "changed", "added", "gone"])
+def test_a_ledger_that_is_not_as_it_was_stops_the_start(databases: Endpoints, tmp_path: Path, change: str) -> None:
+    with opened(databases, tmp_path) as desk:
+        fill(desk)
+        for number in (1, 2, 3):
+            desk.shred(f"contact {number}")
+    path = tmp_path / "ledger" / "ledger.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    match change:
+        case "older":
+            lines = lines[:-1]
+        case "removed":
+            lines = [lines[0], lines[2]]
+        case "changed":
+            lines[1] = re.sub(rb'"issue_counter":\d+', b'"issue_counter":0', lines[1])
+        case "added":
+            lines = [*lines, lines[-1]]
+        case _:
+            lines = []
+    path.write_bytes(b"".join(lines))
+    with pytest.raises(LedgerBroken) as error, opened(databases, tmp_path):
+        pass
+    assert re.search("restore the other copy|line 2|line 4", str(error.value))
+
+
+def test_a_running_house_stops_when_an_older_copy_takes_the_place_of_its_keys(
+    databases: Endpoints, tmp_path: Path, copies: Copies
+) -> None:
+    with opened(databases, tmp_path) as desk:
+        fill(desk)
+    copies.make("b0")
+    with opened(databases, tmp_path) as desk:
+        desk.shred("contact 1")
+        copies.restore("b0", "keys")
+        with pytest.raises(KeysBehind):
+            desk.contacts()
+        with pytest.raises(KeysBehind):
+            desk.happens("contact.created", "contact 5", id=5, name="eve")
+        with pytest.raises(KeysBehind):
+            gate.check(desk.house.facts, desk.house.keys, desk.house.ledger)
+
+
+def test_every_root_in_use_has_to_open_before_anything_is_made(databases: Endpoints, tmp_path: Path) -> None:
+    with opened(databases, tmp_path) as desk:
+        fill(desk)
+    (tmp_path / "roots" / "epochs" / "000001.key").rename(tmp_path / "elsewhere")
+    with pytest.raises(KeysUnavailable), opened(databases, tmp_path):
+        pass
+    assert list((tmp_path / "roots" / "epochs").iterdir()) == [], "nothing was made in its place"
+    (tmp_path / "elsewhere").rename(tmp_path / "roots" / "epochs" / "000001.key")
+    with opened(databases, tmp_path) as desk, desk.house.keys.transaction() as cursor:
+        assert rows_of(cursor, "SELECT DISTINCT epoch FROM wrapping_keys") == [{"epoch": 1}]
