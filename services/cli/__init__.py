@@ -21,6 +21,7 @@ generating   generate
 keys         keys public, keys pair turn, list
 holding      hold add, release, list
 quarantining quarantine list, show, replay, drop
+drilling     drill restore
 epochs       keys turn, move, status, check, backed-up, accept-loss
 recipients   recipients add, remove, list, show, resend, told
 topics       topics, topics create, clear, broker-clean

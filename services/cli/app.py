@@ -26,6 +26,7 @@ from services.cli import (
     analysing,
     attaching,
     describing,
+    drilling,
     epochs,
     generating,
     holding,
@@ -108,6 +109,7 @@ app.command("datamap")(describing.datamap)
 app.command("ropa")(describing.ropa)
 app.command("notice")(describing.notice)
 app.command("agreement")(describing.agreement)
+app.add_typer(drilling.commands, name="drill")
 app.command("rebuild")(running.rebuild)
 app.command("status")(running.status)
 app.command("project")(running.project)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,58 +11,19 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from crypto.keystore import rows_of
 from crypto.turning import Turning
 from domain.errors import GateShut, KeysBehind, KeysUnavailable, LedgerBroken
 from domain.personal import Kind, Reference
-from services import epochs, gate, wiring
+from services import drill, epochs, gate, wiring
+from services.cli.app import run
+from services.drill import Copies
 from services.embedded import Endpoints
+from services.restoring import Restoring
 from services.wiring import House, now
 from tests.desks import Desk, desk_house
-
-
-class Copies:
-    """Copies of the two databases of a house, as a backup would be."""
-
-    def __init__(self, endpoints: Endpoints) -> None:
-        self._dsns = {"log": endpoints.log_dsn, "keys": endpoints.keys_dsn}
-
-    def make(self, name: str) -> None:
-        """Copy both databases, while nobody uses them."""
-        for which in self._dsns:
-            self._create(which, self._copy(which, name), template=self._name(which))
-
-    def restore(self, name: str, *which: str) -> None:
-        """Put copies in the place of the databases; whoever is connected is thrown out."""
-        for one in which or self._dsns:
-            with self._admin(one) as connection:
-                connection.execute(f'DROP DATABASE "{self._name(one)}" WITH (FORCE)'.encode())
-            self._create(one, self._name(one), template=self._copy(one, name))
-
-    def drop(self) -> None:
-        for which in self._dsns:
-            with self._admin(which) as connection:
-                like = f"{self._name(which)}_copy_%"
-                for (name,) in connection.execute("SELECT datname FROM pg_database WHERE datname LIKE %s", (like,)):
-                    connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
-
-    def _create(self, which: str, name: str, template: str) -> None:
-        with self._admin(which) as connection:
-            connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (template,))
-            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'.encode())
-
-    def _name(self, which: str) -> str:
-        return str(conninfo_to_dict(self._dsns[which])["dbname"])
-
-    def _copy(self, which: str, name: str) -> str:
-        return f"{self._name(which)}_copy_{name}"
-
-    def _admin(self, which: str) -> Any:
-        return psycopg.connect(make_conninfo(self._dsns[which], dbname="postgres"), autocommit=True)
 
 
 @pytest.fixture
@@ -252,3 +214,29 @@ def test_every_root_in_use_has_to_open_before_anything_is_made(databases: Endpoi
     (tmp_path / "elsewhere").rename(tmp_path / "roots" / "epochs" / "000001.key")
     with opened(databases, tmp_path) as desk, desk.house.keys.transaction() as cursor:
         assert rows_of(cursor, "SELECT DISTINCT epoch FROM wrapping_keys") == [{"epoch": 1}]
+
+
+def test_the_drill_holds_in_every_case_and_says_so_in_its_last_line(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["drill", "restore", "--json"]) == 0
+    said = json.loads(capfd.readouterr().out.splitlines()[-1])
+    assert said["ok"] is True
+    assert set(said["cases"]) == {
+        "same_epoch",
+        "only_the_log",
+        "only_the_keys",
+        "ledger_older",
+        "ledger_removed",
+        "ledger_changed",
+        "ledger_added",
+        "standby",
+        "after_a_turn",
+        "old_log",
+    }
+    assert all(said["cases"].values())
+
+
+def test_a_drill_in_which_nothing_is_carried_out_again_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The control: without the gate the restored copy brings people back, and the drill notices."""
+    monkeypatch.setattr(Restoring, "bring_up", lambda self: 0)
+    with pytest.raises(drill.DrillFailed, match="the living open, and nobody else"):
+        drill.restore(lambda case: None)
