@@ -1,7 +1,10 @@
 -- name: tops
 -- A key of each root epoch that has any, and how many there are.
 SELECT DISTINCT ON (epoch) epoch, key_id, tenant, wrapped, count(*) OVER (PARTITION BY epoch) AS keys
-FROM wrapping_keys ORDER BY epoch, key_id;
+FROM (
+    SELECT key_id, tenant, kind, epoch, wrapped FROM wrapping_keys
+    UNION ALL SELECT key_id, tenant, 'pair', epoch, wrapped FROM pairs WHERE wrapped IS NOT NULL
+) AS standing ORDER BY epoch, key_id;
 
 -- name: subjects_after
 SELECT subject_id FROM subjects WHERE subject_id > %(after)s ORDER BY subject_id LIMIT %(limit)s;

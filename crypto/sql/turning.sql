@@ -25,7 +25,10 @@ WHERE epochs.destroyed_at IS NULL;
 SELECT min(epoch) AS epoch FROM wrapping_keys;
 
 -- name: keys_by_epoch
-SELECT epoch, kind, count(*) AS keys FROM wrapping_keys GROUP BY epoch, kind ORDER BY epoch, kind;
+SELECT epoch, kind, count(*) AS keys FROM (
+    SELECT key_id, tenant, kind, epoch, wrapped FROM wrapping_keys
+    UNION ALL SELECT key_id, tenant, 'pair', epoch, wrapped FROM pairs WHERE wrapped IS NOT NULL
+) AS standing GROUP BY epoch, kind ORDER BY epoch, kind;
 
 -- name: to_turn
 -- Keys that stand under an older root, and whether each, or a key directly beneath it, has lost a child.
@@ -58,7 +61,11 @@ UPDATE wrapping_keys SET wrapped = %(wrapped)s, epoch = %(epoch)s, losses = 0,
 WHERE key_id = %(key_id)s AND epoch < %(epoch)s;
 
 -- name: all_keys
-SELECT key_id, tenant, kind, epoch, wrapped FROM wrapping_keys WHERE key_id > %(after)s ORDER BY key_id LIMIT %(limit)s;
+SELECT key_id, tenant, kind, epoch, wrapped FROM (
+    SELECT key_id, tenant, kind, epoch, wrapped FROM wrapping_keys
+    UNION ALL SELECT key_id, tenant, 'pair', epoch, wrapped FROM pairs WHERE wrapped IS NOT NULL
+) AS standing
+WHERE key_id > %(after)s ORDER BY key_id LIMIT %(limit)s;
 
 -- name: lossy_children
 SELECT subject_id FROM subjects WHERE parent = %(parent)s AND losses > 0 ORDER BY subject_id;

@@ -320,3 +320,21 @@ def test_a_public_half_that_another_desk_signed_is_refused() -> None:
         read_half(json.dumps(written()).encode(), pem(Ed25519PrivateKey.generate()))
     with pytest.raises(SettingsWrong, match=r"certificate\.pub"):
         read_half(json.dumps(written()).encode(), b"no PEM")
+
+
+def test_a_turn_takes_the_pair_along_and_the_old_root_opens_it_no_more(databases: Endpoints, tmp_path: Path) -> None:
+    keys, roots = KeyStore(databases.keys_dsn), FileRoots(tmp_path / "roots")
+    try:
+        pairs = Pairs(keys, roots)
+        at = datetime(2026, 5, 17, tzinfo=UTC)
+        pairs.turn(TenantId(UUID(int=1)), at=at)
+        turning = Turning(keys, roots, lambda: at)
+        turning.turn()
+        assert turning.destroy_older(grace=timedelta(0)) == [1]
+        with keys.transaction() as cursor:
+            rows = cursor.execute("SELECT tenant, key_id, epoch, wrapped FROM pairs").fetchall()
+            assert [row["epoch"] for row in rows] == [2]
+            assert Tree(cursor, roots).unwrap_row(rows[0])
+        assert Integrity(keys, roots, MemoryLedger(Ed25519PrivateKey.generate(), roots), lambda: at).check().is_clean
+    finally:
+        keys.close()
