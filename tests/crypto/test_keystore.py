@@ -33,7 +33,8 @@ def test_what_a_server_raises_is_told_by_who_can_act(keys: KeyStore, state: str,
 
 def test_a_transaction_that_may_only_read_is_away_until_it_may_write(keys: KeyStore) -> None:
     with pytest.raises(KeysUnavailable), keys.transaction() as cursor:
-        cursor.execute("SET TRANSACTION READ ONLY; DELETE FROM shreds")
+        cursor.execute("SET TRANSACTION READ ONLY")
+        cursor.execute("DELETE FROM shreds")
     with keys.transaction() as cursor:
         cursor.execute("DELETE FROM shreds")
 
