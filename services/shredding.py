@@ -122,7 +122,7 @@ class Shredding:
         The fence has no id, so the ledger is searched for its tag.
 
         Raises:
-            ShredRefused: it was a thing that went with its person.
+            ShredRefused: it was a thing that went with its person, or another process is still at its shred.
         """
         with self._keys.transaction() as cursor:
             tree = Tree(cursor, self._roots)
@@ -136,6 +136,8 @@ class Shredding:
                     rows = rows_of(cursor, SQL.shred_by_id.sql, shred_id=line.shred)
                 if rows and rows[0]["certificate"] is not None:
                     return dict(rows[0]["certificate"])
+                if rows and rows[0]["step"] != "finished":
+                    raise ShredRefused("underway", "this is gone, and its shred is not finished: ask again in a moment")
         raise ShredRefused("fenced", "this is gone already: it went with its person, and has no certificate of its own")
 
     def effect(self, found: Found) -> Effect:

@@ -32,10 +32,14 @@ def test_what_a_server_raises_is_told_by_who_can_act(keys: KeyStore, state: str,
 
 
 def test_a_transaction_that_may_only_read_is_away_until_it_may_write(keys: KeyStore) -> None:
-    with pytest.raises(KeysUnavailable), keys.transaction() as cursor:
-        cursor.execute("SET TRANSACTION READ ONLY; DELETE FROM shreds")
-    with keys.transaction() as cursor:
-        cursor.execute("DELETE FROM shreds")
+    def delete(*, read_only: bool) -> None:
+        with keys.transaction() as cursor:
+            cursor.execute("SET TRANSACTION READ ONLY" if read_only else "SET TRANSACTION READ WRITE")
+            cursor.execute("DELETE FROM shreds")
+
+    with pytest.raises(KeysUnavailable):
+        delete(read_only=True)
+    delete(read_only=False)
 
 
 def test_a_server_that_a_network_has_swallowed_is_given_up_in_time_unless_the_dsn_says_otherwise(

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crypto.recipients import NAME, STATUSES, is_signed, seal_news, sign_reply
+from crypto.sealing import padme
 
 SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 secrets = st.binary(min_size=32, max_size=32)
@@ -45,7 +46,9 @@ def test_sealed_news_opens_with_the_private_key_as_that_record_only(content: byt
     public = private.public_key().public_bytes_raw()
     record = UUID(int=7)
     sealed = seal_news(public, content, record=record, type_="t", tenant="acme", recipient="crm")
-    assert SUITE.decrypt(sealed, private, f"sealdesk-news/1\n{record}\nt\nacme\ncrm".encode()) == content
+    assert SUITE.decrypt(sealed, private, f"sealdesk-news/1\n{record}\nt\nacme\ncrm".encode()) == content.ljust(
+        padme(len(content)), b" "
+    )
     for other in (f"{UUID(int=8)}\nt\nacme\ncrm", f"{record}\nu\nacme\ncrm", f"{record}\nt\nacme\nbooks"):
         with pytest.raises(InvalidTag):
             SUITE.decrypt(sealed, private, f"sealdesk-news/1\n{other}".encode())

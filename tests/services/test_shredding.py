@@ -285,3 +285,22 @@ def test_the_reference_of_a_picture_goes_with_its_person(desk: Desk) -> None:
             "SELECT 1 FROM register_backs WHERE owner IN (SELECT profile FROM subjects WHERE line IS NOT NULL)"
         ).fetchall()
     assert rows == []
+
+
+def test_who_asks_while_another_process_is_at_it_is_told_to_ask_again(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(desk)
+    real = desk.house.shredding._certify
+
+    def dying(*args: Any, **kwargs: Any) -> Any:
+        raise Crash
+
+    monkeypatch.setattr(desk.house.shredding, "_certify", dying)
+    with pytest.raises(Crash):
+        desk.shred("contact 1")
+    with pytest.raises(ShredRefused, match="ask again in a moment"):
+        desk.house.shredding.first_certificate(desk.tenant.id, Reference(Kind.PERSON, "1"))
+    monkeypatch.setattr(desk.house.shredding, "_certify", real)
+    desk.house.shredding.resume()
+    assert desk.house.shredding.first_certificate(desk.tenant.id, Reference(Kind.PERSON, "1")) is not None
