@@ -16,9 +16,13 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from crypto.halves import PublicHalf, read_half, write_half
+from crypto.integrity import Integrity
 from crypto.keystore import KeyStore
+from crypto.ledger import MemoryLedger
 from crypto.pairs import GRACE, Extent, Pair, Pairs
 from crypto.roots import FileRoots
+from crypto.tree import Tree
+from crypto.turning import Turning
 from domain.errors import SealBroken, SettingsWrong
 from domain.ids import TenantId
 from services.embedded import Endpoints
