@@ -19,6 +19,7 @@ kms           a device: AWS KMS
 references    the canonical form of a reference
 register      canonical reference -> blind index -> inside id; fences
 ledger        the shreds that must survive a restore
+mirroring     the same in two places
 certificates  sign and verify
 outbox        what recipients have to be told, sealed until the last of them has heard it
 recipients    whom a tenant passed data on to, and the secret that each signs its answers with

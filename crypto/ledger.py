@@ -224,16 +224,53 @@ class FileLedger:
                 sync(self._folder)
                 sync(self._folder.parent)
             line = self._scribe.draw_up(self._last(file, end), **entry)
-            os.ftruncate(file, end)
-            try:
-                _write(file, line.encoded() + b"\n", at=end)
-                os.fsync(file)
-            except OSError:
-                # Nobody may take a line for stored whose append has failed.
-                with suppress(OSError):
-                    os.ftruncate(file, end)
-                raise
+            self._store(file, line, at=end)
             return line
+
+    def take(self, line: Line) -> None:
+        """Add a line that another copy of this ledger has. One that is here already is passed over.
+
+        Raises:
+            LedgerBroken: it does not follow from the last line here.
+            SettingsWrong: others can write the ledger.
+        """
+        with _stored():
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self._opened(os.O_RDWR | os.O_CREAT, fcntl.LOCK_EX) as file:
+            end = self._end(file)
+            last = self._last(file, end)
+            if last is not None and line.number <= last.number:
+                return
+            if line.number != (last.number if last else 0) + 1 or line.previous != _hash_of(last):
+                raise LedgerBroken(f"line {line.number} of the ledger does not follow from the last line of its copy")
+            if end == 0:
+                sync(self._folder)
+                sync(self._folder.parent)
+            self._store(file, line, at=end)
+
+    def last(self) -> Line | None:
+        """Read the last line; None before the first.
+
+        Raises:
+            LedgerBroken: it is not whole.
+            SettingsWrong: others can write the ledger.
+        """
+        if self._is_missing():
+            return None
+        with self._settled() as file:
+            return self._last(file, self._end(file))
+
+    @staticmethod
+    def _store(file: int, line: Line, *, at: int) -> None:
+        os.ftruncate(file, at)
+        try:
+            _write(file, line.encoded() + b"\n", at=at)
+            os.fsync(file)
+        except OSError:
+            # Nobody may take a line for stored whose append has failed.
+            with suppress(OSError):
+                os.ftruncate(file, at)
+            raise
 
     def read(self) -> Iterator[Line]:
         return self._scribe.follow(self._raw_lines())
@@ -246,10 +283,7 @@ class FileLedger:
         return None
 
     def head(self) -> int:
-        if self._is_missing():
-            return 0
-        with self._settled() as file:
-            last = self._last(file, self._end(file))
+        last = self.last()
         return last.number if last else 0
 
     def fences_of(self, line: Line) -> Fences:
@@ -374,7 +408,7 @@ class _Scribe:
         ledger_key = self._ledger_key(period, last)
         unsigned = Line(
             number=number,
-            previous=hashlib.sha256(last.encoded()).hexdigest() if last else NOTHING_BEFORE,
+            previous=_hash_of(last),
             tenant=tenant,
             kind=kind,
             key=key,
@@ -460,6 +494,10 @@ class _Scribe:
         except SealBroken:
             raise KeysUnavailable(f"the roots hold another ledger key of {period} than this ledger's") from None
         return self._roots.secret(f"ledger-{period}", create=False)
+
+
+def _hash_of(line: Line | None) -> str:
+    return hashlib.sha256(line.encoded()).hexdigest() if line else NOTHING_BEFORE
 
 
 def _ends(format_: bytes, number: int, tenant: TenantId, key: UUID) -> bytes:

@@ -44,6 +44,8 @@ class Settings:
     kept: Where
     ledger: Path
     signing: Path
+    #: A second place of the ledger, on another disk.
+    ledger_copy: Path | None = None
     #: Records sealed and stored in one transaction. Beyond 1000 the rate hardly grows, and a crash repeats
     #: more.
     batch_size: int = 1000
@@ -102,6 +104,7 @@ class Settings:
             kept=_kept(data, secrets, environ),
             ledger=secrets["SEALDESK_LEDGER"],
             signing=secrets["SEALDESK_SIGNING"],
+            ledger_copy=_ledger_copy(data, secrets, environ),
             batch_size=_number(environ, "SEALDESK_BATCH", cls.batch_size, least=1),
             brake=_number(environ, "SEALDESK_BRAKE", cls.brake, least=0),
             fence_days=_number(environ, "SEALDESK_FENCE_DAYS", cls.fence_days, least=1),
@@ -115,6 +118,20 @@ class Settings:
             fold=_number(environ, "SEALDESK_FOLD", cls.fold, least=2),
             actor=environ.get("SEALDESK_ACTOR") or _login_name(),
         )
+
+
+def _ledger_copy(data: Path | None, secrets: Mapping[str, Path], environ: Mapping[str, str]) -> Path | None:
+    """Return the second place of the ledger, which lies apart from the data, the roots and the first."""
+    folder = _folder(environ, "SEALDESK_LEDGER_COPY")
+    if folder is None:
+        return None
+    for what, other in {"SEALDESK_DATA": data, **secrets}.items():
+        if other is not None and (folder.is_relative_to(other) or other.is_relative_to(folder)):
+            raise SettingsWrong(
+                f"SEALDESK_LEDGER_COPY and {what} lie in each other: give it a folder, and a disk, apart."
+            )
+    _create(folder)
+    return folder
 
 
 def log_dsn_of(environ: Mapping[str, str] = os.environ) -> str | None:

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from crypto import certificates
 from crypto.keystore import KeyStore
 from crypto.ledger import FileLedger, Ledger
+from crypto.mirroring import MirroredLedger
 from crypto.pairs import Pairs
 from crypto.register import expire_fences
 from crypto.roots import Roots
@@ -86,7 +87,7 @@ def house(settings: Settings, endpoints: Endpoints) -> Iterator[House]:
     facts = Facts(datastore)
     roots = roots_at(settings.kept)
     signing = certificates.load_or_create(settings.signing)
-    ledger = FileLedger(settings.ledger, signing, roots)
+    ledger = _ledger_of(settings, signing, roots)
     tenants = Tenants(facts)
     projecting = Projecting(facts)
     residue = Residue(facts, keys, roots)
@@ -160,6 +161,13 @@ def house(settings: Settings, endpoints: Endpoints) -> Iterator[House]:
         datastore.close()
 
 
+def _ledger_of(settings: Settings, signing: Ed25519PrivateKey, roots: Roots) -> Ledger:
+    first = FileLedger(settings.ledger, signing, roots)
+    if settings.ledger_copy is None:
+        return first
+    return MirroredLedger(first, FileLedger(settings.ledger_copy, signing, roots))
+
+
 @dataclass(frozen=True, slots=True)
 class Examined:
     """What can be looked at even where nothing may be served."""
@@ -176,7 +184,7 @@ def examined(settings: Settings) -> Iterator[Examined]:
     with serving(settings) as endpoints, databases(endpoints) as (facts, keys):
         roots = roots_at(settings.kept)
         signing = certificates.load_or_create(settings.signing)
-        yield Examined(facts, keys, roots, FileLedger(settings.ledger, signing, roots))
+        yield Examined(facts, keys, roots, _ledger_of(settings, signing, roots))
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from crypto.ledger import TAGS_SEALED_AS, Fences, FileLedger, Ledger, Line, MemoryLedger, commitment
+from crypto.mirroring import MirroredLedger
 from crypto.roots import FileRoots
 from crypto.wrapping import Key, context, wrap
 from domain.errors import KeysUnavailable, SealBroken
@@ -32,12 +33,18 @@ def memory_ledger(folder: Path, roots: FileRoots) -> Ledger:
     return MemoryLedger(Ed25519PrivateKey.generate(), roots)
 
 
+def mirrored_ledger(folder: Path, roots: FileRoots) -> Ledger:
+    signing = Ed25519PrivateKey.generate()
+    places = [FileLedger(folder / name, signing, roots) for name in ("ledger", "copy")]
+    return MirroredLedger(*places)
+
+
 @pytest.fixture
 def roots(tmp_path: Path) -> FileRoots:
     return FileRoots(tmp_path / "roots")
 
 
-@pytest.fixture(params=[file_ledger, memory_ledger])
+@pytest.fixture(params=[file_ledger, mirrored_ledger, memory_ledger])
 def ledger(request: pytest.FixtureRequest, tmp_path: Path, roots: FileRoots) -> Ledger:
     make: Callable[[Path, FileRoots], Ledger] = request.param
     return make(tmp_path, roots)
