@@ -65,6 +65,7 @@ reading          lists, sealed unless there is a reason
 lists            how a row of a read model is shown
 analysts/        what analysts read, published without people
 describing/      documents generated from the catalogue
+hardening        what a process holds in its memory stays there
 drill            a house that never was, copied, shredded and restored in every way
 demo             the story that `make demo` tells
 cli/             the command line

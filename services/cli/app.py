@@ -45,6 +45,7 @@ from services.cli import (
     topics,
 )
 from services.cli.printing import tell
+from services.hardening import harden
 
 _USAGE = 2
 _INTERRUPTED = 130
@@ -119,6 +120,7 @@ app.command("up")(running.up)
 
 def main() -> None:
     """Run the command line of this process, and end the process."""
+    harden()
     sys.exit(run(sys.argv[1:]))
 
 
