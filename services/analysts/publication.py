@@ -125,7 +125,10 @@ class Analysts:
             cursor = connection.cursor(row_factory=dict_row)
             connection.execute(STATEMENTS.enter.sql, {"schema": schema(tenant)})
             read = {
-                name: cursor.execute(SQL("SELECT * FROM {} ORDER BY 1, 2, 3").format(Identifier(name))).fetchall()
+                # Never prepared: the same words mean other tables, with other columns, in the schema of the next tenant.
+                name: cursor.execute(
+                    SQL("SELECT * FROM {} ORDER BY 1, 2, 3").format(Identifier(name)), prepare=False
+                ).fetchall()
                 for name in SUMMARIES
             }
         [freshness] = read["freshness"]

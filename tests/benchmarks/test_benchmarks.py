@@ -96,7 +96,7 @@ def test_a_wrong_name_or_number_is_a_mistake_in_the_call(capsys: pytest.CaptureF
     for arguments in (["nothing"], ["--facts", "0"], ["--repeats", "many"]):
         with pytest.raises(SystemExit, match="2"):
             command.main(arguments)
-    assert "intake, rebuild, shred, turn" in capsys.readouterr().err
+    assert "intake, rebuild, shred, seal, turn" in capsys.readouterr().err
 
 
 def test_the_page_says_every_figure_and_what_it_is_compared_with() -> None:

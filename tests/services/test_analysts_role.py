@@ -338,3 +338,17 @@ def test_a_superuser_is_no_analyst(house: House, desks: tuple[Desk, Desk]) -> No
         [name] = owner.execute("SELECT current_user").fetchone() or [""]
     with pytest.raises(SettingsWrong, match="superuser"):
         publisher(house).grant(desks[0].tenant.id, str(name))
+
+
+def test_what_one_tenant_published_does_not_decide_how_the_next_is_read(house: House) -> None:
+    """The statements read alike, so a connection that prepared them would keep the columns of the first schema."""
+    first, second = (house.tenants.add(name).id for name in ("read first", "read second"))
+    for tenant in (first, second):
+        publisher(house).refresh(tenant)
+    with house.facts.own_connection() as owner:
+        table = sql.Identifier(schema(second), "freshness")
+        owner.execute(sql.SQL("ALTER TABLE {} ADD COLUMN more integer").format(table))
+    analysts = publisher(house)
+    for _ in range(8):
+        analysts.published(first)
+    assert "more" in analysts.published(second)["freshness"]
