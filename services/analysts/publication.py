@@ -125,7 +125,7 @@ class Analysts:
             cursor = connection.cursor(row_factory=dict_row)
             connection.execute(STATEMENTS.enter.sql, {"schema": schema(tenant)})
             read = {
-                # Never prepared: the same words mean other tables, with other columns, in the schema of the next tenant.
+                # Never prepared: in the schema of the next tenant the same words mean tables with other columns.
                 name: cursor.execute(
                     SQL("SELECT * FROM {} ORDER BY 1, 2, 3").format(Identifier(name)), prepare=False
                 ).fetchall()

@@ -555,5 +555,6 @@ def test_the_commands_create_topics_and_say_what_they_hold(
     assert (rows[1]["start"], rows[1]["stored"], rows[1]["unread"], rows[1]["records"]) == (3, 3, 0, 0)
     # The bytes are there until their segment ends.
     assert rows[1]["bytes"]["1"] > 3 * len(b"poison")
+    monkeypatch.setenv("COLUMNS", "200")
     assert run(["topics"]) == 0
     assert name in capsys.readouterr().out
