@@ -14,11 +14,10 @@ from psycopg import Cursor
 from psycopg.rows import DictRow
 
 from crypto.keystore import KeyStore, rows_of
-from crypto.ledger import Fences, Ledger, Line
+from crypto.ledger import Ledger, Line
 from crypto.register import Register, quarter
 from crypto.roots import Roots
 from crypto.tree import SQL, Tree
-from domain.errors import KeysUnavailable
 from domain.ids import TenantId
 from services import finding
 from services.gate import lines_missing
@@ -53,15 +52,13 @@ class Restoring:
         Raises:
             GateShut, LedgerBroken, KeysUnavailable: what is missing cannot be brought back; see `services.gate`.
         """
-        with self._keys.alone("restoring") as alone:
-            if not alone:
-                # Whoever is at it serves nothing before it is done; and neither does who comes second.
-                return self._wait()
+        # One after the other: whoever comes second looks for itself, and serves nothing that the first could not mend.
+        with self._keys.waiting("restoring"):
             self._rewind()
             unknown, untold = lines_missing(self._facts, self._keys, self._ledger)
             for line in unknown:
                 self._know(line)
-            if unknown:
+            if self._is_pending():
                 self._resume()
             for line in untold:
                 self._tell_again(line)
@@ -69,9 +66,11 @@ class Restoring:
                 self._facts.see_line(untold[-1].number)
             return len(unknown)
 
-    def _wait(self) -> int:
-        with self._keys.waiting("restoring"):
-            return 0
+    def _is_pending(self) -> bool:
+        """Tell whether a shred that only the ledger told of is not carried out yet, also one that a crash left."""
+        with self._keys.transaction() as cursor:
+            rows = rows_of(cursor, SQL.unfinished_shreds.sql)
+        return any(row["ground"] == GROUND for row in rows)
 
     def _rewind(self) -> None:
         """Do the key work of the log again from its head, if the log is older than the key database."""
@@ -84,7 +83,8 @@ class Restoring:
         with self._keys.transaction() as cursor:
             if rows_of(cursor, SQL.shred_by_id.sql, shred_id=line.shred):
                 return
-            fences = self._fences_of(line)
+            # A ledger key that is out of reach stops the start: without the fences, late records would bring them back.
+            fences = self._ledger.fences_of(line)
             tree = Tree(cursor, self._roots)
             if fences.key is not None:
                 tree.adopt_service_key(line.tenant, "fence", quarter(line.at), fences.key)
@@ -107,13 +107,6 @@ class Restoring:
             if not known:
                 # This copy has never met them: with their references fenced, there is nothing else to do.
                 cursor.execute(SQL.close_shred.sql, {"shred_id": line.shred, "line": line.number, "at": line.at})
-
-    def _fences_of(self, line: Line) -> Fences:
-        """Open what a line keeps sealed. Of an expired period, whose fences are over, the target still stands on it."""
-        try:
-            return self._ledger.fences_of(line)
-        except KeysUnavailable:
-            return Fences((line.key,), None, ())
 
     def _tell_again(self, line: Line) -> None:
         """Tell the log of a shred once more, if it has not heard of it: a fact is stored once."""

@@ -11,7 +11,9 @@ from services.cli.options import Data, Json, Tenant
 from services.cli.printing import table, write_json, write_line, write_sorted
 from services.wiring import now
 
-commands = typer.Typer(help="The keys to which publishers seal.")
+commands = typer.Typer(
+    help="Root epochs, whether every key is what it should be, and the pairs to which publishers seal."
+)
 pair_commands = typer.Typer(help="Pairs of keys: publishers seal to the public half, and the desk opens.")
 commands.add_typer(pair_commands, name="pair")
 

@@ -216,6 +216,51 @@ def test_every_root_in_use_has_to_open_before_anything_is_made(databases: Endpoi
         assert rows_of(cursor, "SELECT DISTINCT epoch FROM wrapping_keys") == [{"epoch": 1}]
 
 
+def test_a_start_that_was_killed_while_it_carried_out_leaves_it_to_the_next(
+    databases: Endpoints, tmp_path: Path, copies: Copies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(databases, tmp_path) as desk:
+        fill(desk)
+    copies.make("b0")
+    with opened(databases, tmp_path) as desk:
+        desk.shred("contact 1")
+    copies.restore("b0")
+
+    class Killed(BaseException):
+        pass
+
+    def killed(self: Restoring) -> bool:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        # The shred is written down, and nothing of it carried out.
+        patch.setattr(Restoring, "_is_pending", killed)
+        with pytest.raises(Killed), desk_house(databases, tmp_path):
+            pass
+    with desk_house(databases, tmp_path) as house:
+        assert names(Desk(house)) == {"bob", "cy"}
+
+
+def test_a_ledger_key_that_is_out_of_reach_stops_the_start_and_carries_out_no_half(
+    databases: Endpoints, tmp_path: Path, copies: Copies
+) -> None:
+    with opened(databases, tmp_path) as desk:
+        fill(desk)
+    copies.make("b0")
+    with opened(databases, tmp_path) as desk:
+        desk.shred("contact 1")
+    copies.restore("b0")
+    [secret] = (tmp_path / "roots" / "secrets").glob("ledger-*.key")
+    secret.rename(tmp_path / "elsewhere")
+    with pytest.raises(KeysUnavailable), desk_house(databases, tmp_path):
+        pass
+    (tmp_path / "elsewhere").rename(secret)
+    with desk_house(databases, tmp_path) as house:
+        desk = desk_of(house)
+        assert names(desk) == {"bob", "cy"}
+        assert desk.happens("contact.updated", "contact 1", id=1, name="ann").refused == 1
+
+
 def test_the_drill_holds_in_every_case_and_says_so_in_its_last_line(capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["drill", "restore", "--json"]) == 0
     said = json.loads(capfd.readouterr().out.splitlines()[-1])
