@@ -7,7 +7,10 @@ FROM (
 ) AS standing ORDER BY epoch, key_id;
 
 -- name: subjects_after
-SELECT subject_id FROM subjects WHERE subject_id > %(after)s ORDER BY subject_id LIMIT %(limit)s;
+-- What a closed tenant leaves to be swept is judged by its closing.
+SELECT subject_id FROM subjects
+WHERE subject_id > %(after)s AND NOT EXISTS (SELECT 1 FROM closings WHERE closings.tenant = subjects.tenant)
+ORDER BY subject_id LIMIT %(limit)s;
 
 -- name: subject_paths
 -- What `paths` gives of leaves, of some subjects.
@@ -26,11 +29,14 @@ FROM wrapping_keys WHERE key_id IN (SELECT parent FROM chain);
 SELECT things.thing_id AS id, things.tenant, things.owner, NULL::bytea AS wrapped, things.line, things.mark,
        things.owner = things.tenant OR subjects.subject_id IS NOT NULL AS owned
 FROM things LEFT JOIN subjects ON subjects.subject_id = things.owner
-WHERE things.thing_id > %(after)s ORDER BY things.thing_id LIMIT %(limit)s;
+WHERE things.thing_id > %(after)s AND NOT EXISTS (SELECT 1 FROM closings WHERE closings.tenant = things.tenant)
+ORDER BY things.thing_id LIMIT %(limit)s;
 
 -- name: leaves_after
 SELECT thing_id, key_id FROM leaves
-WHERE (thing_id, key_id) > (%(after)s, %(after_key)s) ORDER BY thing_id, key_id LIMIT %(limit)s;
+WHERE (thing_id, key_id) > (%(after)s, %(after_key)s)
+  AND NOT EXISTS (SELECT 1 FROM closings WHERE closings.tenant = leaves.tenant)
+ORDER BY thing_id, key_id LIMIT %(limit)s;
 
 -- name: pages_after
 SELECT key_id, tenant, kind, epoch, wrapped FROM wrapping_keys
@@ -54,16 +60,19 @@ SELECT profile, tenant, line IS NULL FROM subjects WHERE profile = ANY(%(ids)b::
 -- name: without_page
 -- Pages of register rows that are missing.
 SELECT page AS id FROM (SELECT DISTINCT page FROM register UNION SELECT DISTINCT page FROM register_backs) AS used
-WHERE NOT EXISTS (SELECT 1 FROM wrapping_keys WHERE key_id = used.page AND kind = 'page');
+WHERE NOT EXISTS (SELECT 1 FROM wrapping_keys WHERE key_id = used.page AND kind = 'page')
+  AND NOT EXISTS (SELECT 1 FROM closings WHERE used.page = ANY(closings.pages));
 
 -- name: without_service_key
 -- Tenants that use a key of their own which is missing: a new one would be made, and nothing of the old would match.
 SELECT DISTINCT tenant AS id, 'index' AS kind FROM register
 WHERE NOT EXISTS (SELECT 1 FROM wrapping_keys AS own WHERE own.tenant = register.tenant AND own.kind = 'index')
+  AND NOT EXISTS (SELECT 1 FROM closings WHERE closings.tenant = register.tenant)
 UNION ALL
 SELECT DISTINCT tenant, 'fence' FROM fences
 WHERE NOT EXISTS (SELECT 1 FROM wrapping_keys AS own WHERE own.tenant = fences.tenant AND own.kind = 'fence'
-                                                       AND own.period = fences.period);
+                                                       AND own.period = fences.period)
+  AND NOT EXISTS (SELECT 1 FROM closings WHERE closings.tenant = fences.tenant);
 
 -- name: mark_key
 SELECT key_id, tenant, kind, epoch, wrapped FROM wrapping_keys
@@ -109,10 +118,15 @@ SELECT (SELECT count(*) FROM issued) AS issued_rows, (SELECT max(issue) FROM iss
 SELECT subject_id AS id, tenant, 'subject' AS kind, line, mark, wrapped FROM subjects
 WHERE subject_id = ANY(%(ids)b::uuid[])
 UNION ALL
-SELECT thing_id, tenant, 'thing', line, mark, NULL FROM things WHERE thing_id = ANY(%(ids)b::uuid[]);
+SELECT thing_id, tenant, 'thing', line, mark, NULL FROM things WHERE thing_id = ANY(%(ids)b::uuid[])
+UNION ALL
+SELECT tenant, tenant, 'tenant', line, mark, NULL FROM closings WHERE tenant = ANY(%(ids)b::uuid[]);
+
+-- name: closed_tenants
+SELECT tenant FROM closings;
 
 -- name: steps
-SELECT shred_id, step FROM shreds WHERE shred_id = ANY(%(shreds)b::uuid[]);
+SELECT shred_id, step, ground, targets, epoch FROM shreds WHERE shred_id = ANY(%(shreds)b::uuid[]);
 
 -- name: rows
 SELECT (SELECT count(*) FROM wrapping_keys) AS keys, (SELECT count(*) FROM subjects) AS subjects,

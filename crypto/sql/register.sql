@@ -20,6 +20,8 @@ INSERT INTO register (tenant, blind_index, page, sealed, told)
 SELECT %(tenant)s, given.blind_index, given.page, given.sealed, given.told
 FROM unnest(%(indexes)b::bytea[], %(pages)b::uuid[], %(sealed)b::bytea[], %(told)b::boolean[])
      AS given (blind_index, page, sealed, told)
+-- The order of the file says nothing of which row of the ways back belongs to which here, nor of who came when.
+ORDER BY given.blind_index
 ON CONFLICT (tenant, blind_index) DO UPDATE SET page = excluded.page, sealed = excluded.sealed
 -- A part that the log tells keeps the id that it has there.
 WHERE NOT (register.told AND register.blind_index = ANY(%(parts)b::bytea[]));
@@ -34,7 +36,10 @@ WHERE tenant = %(tenant)s AND blind_index = ANY(%(indexes)b::bytea[]) AND NOT to
 
 -- name: insert_backs!
 INSERT INTO register_backs (owner, page, sealed)
-SELECT * FROM unnest(%(owners)b::uuid[], %(pages)b::uuid[], %(sealed)b::bytea[]);
+SELECT given.owner, given.page, given.sealed
+FROM unnest(%(owners)b::uuid[], %(pages)b::uuid[], %(sealed)b::bytea[]) AS given (owner, page, sealed)
+-- A seal begins with its nonce, so this order is random.
+ORDER BY given.sealed;
 
 -- name: backs_of
 SELECT ctid::text AS place, owner, page, sealed FROM register_backs WHERE owner = ANY(%(owners)b::uuid[]);

@@ -10,6 +10,14 @@ SELECT * FROM unnest(%(key_ids)b::uuid[], %(tenants)b::uuid[], %(kinds)b::text[]
                      %(epochs)b::integer[], %(wrapped)b::bytea[])
 ON CONFLICT DO NOTHING;
 
+-- name: hold_tenants
+-- Of whoever seals for these; `closing.sql` has the lock of whoever closes one. In order, so that no two wait in a ring.
+SELECT pg_advisory_xact_lock_shared(hashtextextended('sealdesk/tenant/' || given.tenant::text, 0))
+FROM unnest(%(tenants)b::uuid[]) AS given (tenant);
+
+-- name: closings
+SELECT tenant, line, mark FROM closings WHERE tenant = ANY(%(tenants)b::uuid[]);
+
 -- name: key_to_fill
 -- One that has room, locked so that two batches do not count the same place twice.
 SELECT key_id, tenant, kind, period, epoch, wrapped, children FROM wrapping_keys
@@ -37,7 +45,9 @@ SELECT given.subject_id, %(tenant)s, given.profile, given.parent, given.agent, g
        given.wrapped
 FROM unnest(%(subject_ids)b::uuid[], %(profiles)b::uuid[], %(parents)b::uuid[], %(agents)b::boolean[],
             %(upstreams)b::boolean[], %(bound)b::bytea[], %(wrapped)b::bytea[])
-     AS given (subject_id, profile, parent, agent, upstream, bound, wrapped);
+     AS given (subject_id, profile, parent, agent, upstream, bound, wrapped)
+-- Ids are random, so the order of the file does not say who came first.
+ORDER BY given.subject_id;
 
 -- name: insert_things!
 INSERT INTO things (thing_id, tenant, kind, owner, parent)
@@ -103,7 +113,10 @@ UNION ALL
 SELECT 'subject', NULL, subject_id, tenant, parent, NULL, bound, wrapped, line, mark, NULL, NULL FROM chain
 UNION ALL
 SELECT 'key', NULL, key_id, tenant, NULL, NULL, NULL, wrapped, NULL, NULL, epoch, kind
-FROM top JOIN wrapping_keys ON wrapping_keys.key_id = top.id;
+FROM top JOIN wrapping_keys ON wrapping_keys.key_id = top.id
+UNION ALL
+SELECT 'closing', NULL, tenant, tenant, NULL, NULL, NULL, NULL, line, mark, NULL, NULL
+FROM closings WHERE tenant = %(tenant)s OR tenant IN (SELECT tenant FROM leaf);
 
 -- name: things_by_id
 SELECT thing_id, tenant, kind, owner, parent, line, mark FROM things WHERE thing_id = ANY(%(thing_ids)b::uuid[]);
@@ -174,7 +187,11 @@ WHERE subjects.subject_id = given.subject_id AND subjects.line IS NULL;
 UPDATE things SET line = %(line)s, mark = %(mark)s WHERE thing_id = %(thing_id)s AND line IS NULL;
 
 -- name: leaves_of_thing
-SELECT thing_id, key_id, tenant, owner, co_owners, blob, wrapped, line, mark FROM leaves WHERE thing_id = %(thing_id)s;
+SELECT thing_id, key_id, tenant, owner, co_owners, blob, bound, wrapped, line, mark FROM leaves WHERE thing_id = %(thing_id)s;
+
+-- name: leaves_of_things
+-- Where the leaves of some things were hung, dead ones too.
+SELECT thing_id, key_id, tenant, owner, co_owners, bound FROM leaves WHERE thing_id = ANY(%(thing_ids)b::uuid[]);
 
 -- name: owners_of_leaves
 -- Whose the leaves of some things are, dead ones too.
@@ -229,6 +246,10 @@ SELECT * FROM shreds WHERE shred_id = %(shred_id)s FOR UPDATE;
 -- name: unfinished_shreds
 SELECT * FROM shreds WHERE step NOT IN ('finished', 'abandoned') ORDER BY begun_at, shred_id;
 
+-- name: told_and_intended
+-- Shreds and closings that a restored copy has learned of from the ledger, and whose keys stand still.
+SELECT shred_id FROM shreds WHERE step = 'intended' AND ground = %(ground)s LIMIT 1;
+
 -- name: shred_of_target
 SELECT * FROM shreds WHERE targets @> ARRAY[%(target)s]::uuid[] AND line IS NOT NULL ORDER BY line LIMIT 1;
 
@@ -282,6 +303,19 @@ SELECT key_id FROM leaves WHERE thing_id = %(thing_id)s ORDER BY key_id FOR UPDA
 -- name: last_line
 SELECT coalesce(max(line), 0) AS line FROM shreds;
 
+-- name: shreds_from_line
+-- The shreds that were carried out with a line of the ledger or a later one.
+SELECT shred_id, tenant, kind, target, targets, line, destroyed_at FROM shreds WHERE line >= %(line)s ORDER BY line, shred_id;
+
+-- name: lines_left_out
+-- From which line to which, below the last one, no shred was carried out. Only where the counts do not say that there is none
+-- are lines looked at one by one: of 1,000,000 that takes a second.
+SELECT before + 1 AS first, line - 1 AS last
+FROM (SELECT line, lag(line, 1, 0::bigint) OVER (ORDER BY line) AS before FROM shreds WHERE line IS NOT NULL) AS numbered
+WHERE line > before + 1
+  AND (SELECT count(*) <> max(line) OR sum(line) <> max(line)::numeric * (max(line) + 1) / 2 FROM shreds WHERE line IS NOT NULL)
+ORDER BY line;
+
 -- name: effect_on_leaves
 -- What goes with these people: every living leaf that one of them owns; those outside their own things and profiles
 -- are what changes for others.
@@ -317,9 +351,13 @@ SELECT profile FROM subjects WHERE subject_id = ANY(%(subject_ids)b::uuid[]);
 DELETE FROM wrapping_keys WHERE kind = 'fence' AND period < %(oldest)s RETURNING tenant, period;
 
 -- name: unknown_lines
--- Which of these ledger lines the key database has never carried out.
+-- Which of these ledger lines the key database has never carried out, nor is about to.
 SELECT given.shred FROM unnest(%(shreds)b::uuid[]) AS given (shred)
-WHERE NOT EXISTS (SELECT 1 FROM shreds WHERE shreds.shred_id = given.shred);
+WHERE NOT EXISTS (SELECT 1 FROM shreds WHERE shreds.shred_id = given.shred AND shreds.step <> 'abandoned');
+
+-- name: revive_shred!
+-- A shred that was given up, and whose line stands all the same.
+UPDATE shreds SET step = 'intended' WHERE shred_id = %(shred_id)s AND step = 'abandoned';
 
 -- name: streams_of_owners
 SELECT DISTINCT thing_id FROM leaves
@@ -337,6 +375,12 @@ WITH gone AS (
     WHERE wrapping_keys.key_id = counted.owner
 )
 SELECT key_id FROM gone;
+
+-- name: count_dropped!
+-- How many quarantined records went with a shred, in the transaction in which their keys go.
+UPDATE shreds SET counts = jsonb_set(
+    counts, '{quarantine_dropped}', to_jsonb(coalesce((counts ->> 'quarantine_dropped')::integer, 0) + %(dropped)s::integer))
+WHERE shred_id = %(shred_id)s;
 
 -- name: expire_days!
 -- With the key of its day, every record that was quarantined on it is past opening.

@@ -71,10 +71,19 @@ WHERE key_id > %(after)s ORDER BY key_id LIMIT %(limit)s;
 SELECT subject_id FROM subjects WHERE parent = %(parent)s AND losses > 0 ORDER BY subject_id;
 
 -- name: lossy_merged
--- Subjects that lost a child and hang from another subject, a page of them.
+-- Subjects that lost a child and hang from another subject, a page of them. What a closed tenant leaves to be swept
+-- hangs from nothing any more.
 SELECT subject_id FROM subjects
 WHERE losses > 0 AND NOT EXISTS (SELECT 1 FROM wrapping_keys WHERE wrapping_keys.key_id = subjects.parent)
+  AND NOT EXISTS (SELECT 1 FROM closings WHERE closings.tenant = subjects.tenant)
 ORDER BY subject_id LIMIT %(limit)s;
+
+-- name: still_lossy
+-- Of some subjects those that are still to be replaced.
+SELECT subject_id FROM subjects
+WHERE subject_id = ANY(%(subject_ids)b::uuid[]) AND losses > 0
+  AND NOT EXISTS (SELECT 1 FROM closings WHERE closings.tenant = subjects.tenant)
+ORDER BY subject_id;
 
 -- name: subjects_beneath
 SELECT subject_id, tenant, wrapped FROM subjects WHERE parent = %(parent)s AND wrapped IS NOT NULL ORDER BY subject_id;
@@ -99,6 +108,22 @@ UPDATE leaves SET wrapped = given.wrapped
 FROM unnest(%(thing_ids)b::uuid[], %(key_ids)b::uuid[], %(wrapped)b::bytea[]) AS given (thing_id, key_id, wrapped)
 WHERE leaves.thing_id = given.thing_id AND leaves.key_id = given.key_id AND leaves.wrapped IS NOT NULL;
 
+-- name: take_over_leaves
+-- Leaves that are as they were when they were made ready get what was made; the others beneath the owner are given back.
+WITH given AS MATERIALIZED (
+    SELECT * FROM unnest(%(thing_ids)b::uuid[], %(key_ids)b::uuid[], %(before)b::bytea[], %(after)b::bytea[])
+        AS given (thing_id, key_id, before, after)
+), taken AS (
+    UPDATE leaves SET wrapped = given.after FROM given
+    WHERE leaves.thing_id = given.thing_id AND leaves.key_id = given.key_id AND leaves.wrapped = given.before
+    RETURNING leaves.thing_id, leaves.key_id
+)
+SELECT counted.taken, rest.* FROM (SELECT count(*) AS taken FROM taken) AS counted LEFT JOIN (
+    SELECT thing_id, key_id, tenant, owner, co_owners, wrapped FROM leaves
+    WHERE (owner = %(owner)s OR co_owners @> ARRAY[%(owner)s]::uuid[]) AND wrapped IS NOT NULL AND NOT EXISTS (
+        SELECT 1 FROM taken WHERE taken.thing_id = leaves.thing_id AND taken.key_id = leaves.key_id)
+) AS rest ON true;
+
 -- name: entries_of_page
 SELECT tenant, blind_index, sealed FROM register WHERE page = %(page)s;
 
@@ -106,13 +131,13 @@ SELECT tenant, blind_index, sealed FROM register WHERE page = %(page)s;
 SELECT ctid::text AS place, owner, sealed FROM register_backs WHERE page = %(page)s;
 
 -- name: reseal_entries!
-UPDATE register SET sealed = given.sealed
-FROM unnest(%(indexes)b::bytea[], %(sealed)b::bytea[]) AS given (blind_index, sealed)
+UPDATE register SET sealed = given.sealed, page = given.page
+FROM unnest(%(indexes)b::bytea[], %(pages)b::uuid[], %(sealed)b::bytea[]) AS given (blind_index, page, sealed)
 WHERE register.tenant = %(tenant)s AND register.blind_index = given.blind_index AND register.page = %(page)s;
 
 -- name: reseal_backs!
-UPDATE register_backs SET sealed = given.sealed
-FROM unnest(%(places)b::text[], %(sealed)b::bytea[]) AS given (place, sealed)
+UPDATE register_backs SET sealed = given.sealed, page = given.page
+FROM unnest(%(places)b::text[], %(pages)b::uuid[], %(sealed)b::bytea[]) AS given (place, page, sealed)
 WHERE register_backs.ctid = given.place::tid AND register_backs.page = %(page)s;
 
 -- name: certified_until

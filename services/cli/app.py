@@ -26,6 +26,7 @@ from services.cli import (
     analysing,
     attaching,
     describing,
+    doctoring,
     drilling,
     epochs,
     generating,
@@ -33,11 +34,13 @@ from services.cli import (
     importing,
     keys,
     looking,
+    migrating,
     options,
     purging,
     quarantining,
     querying,
     recipients,
+    rights,
     running,
     shredding,
     streaming,
@@ -111,6 +114,9 @@ app.command("ropa")(describing.ropa)
 app.command("notice")(describing.notice)
 app.command("agreement")(describing.agreement)
 app.add_typer(drilling.commands, name="drill")
+app.command("migrate")(migrating.migrate)
+app.add_typer(rights.commands, name="rights")
+app.command("doctor")(doctoring.doctor)
 app.command("rebuild")(running.rebuild)
 app.command("status")(running.status)
 app.command("project")(running.project)

@@ -46,34 +46,41 @@ def house(version: Path, databases: Endpoints, tmp_path: Path) -> Iterator[House
 
 
 def load(folder: Path, dsn: str) -> None:
-    """Put the rows of one database back, under the tables of today."""
+    """Put the rows of one database back, under tables of today, or of the first migration."""
     with psycopg.connect(dsn) as connection:
         for path in sorted(folder.glob("*.csv")):
             table = sql.Identifier(path.stem)
             columns = [sql.Identifier(name) for name in path.read_text().splitlines()[0].split(",")]
             connection.execute(sql.SQL("DELETE FROM {}").format(table))
-            for name, value in SINCE.items():
-                held = connection.execute(
-                    "SELECT 1 FROM information_schema.columns WHERE table_name = %s AND column_name = %s",
-                    (path.stem, name),
-                ).fetchone()
-                if held:
-                    connection.execute(
-                        sql.SQL("ALTER TABLE {} ALTER COLUMN {} SET DEFAULT {}").format(
-                            table, sql.Identifier(name), sql.Literal(value)
-                        )
+            since = {name: value for name, value in SINCE.items() if _has_column(connection, path.stem, name)}
+            for name, value in since.items():
+                connection.execute(
+                    sql.SQL("ALTER TABLE {} ALTER COLUMN {} SET DEFAULT {}").format(
+                        table, sql.Identifier(name), sql.Literal(value)
                     )
+                )
             statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv, HEADER)").format(
                 table, sql.SQL(", ").join(columns)
             )
             with connection.cursor().copy(statement) as copy:
                 copy.write(path.read_bytes())
+            for name in since:
+                connection.execute(
+                    sql.SQL("ALTER TABLE {} ALTER COLUMN {} DROP DEFAULT").format(table, sql.Identifier(name))
+                )
         for name, last in json.loads((folder / "sequences.json").read_text()).items():
             if name == "issue_counter":
                 # It was a sequence then, and is a row now.
                 connection.execute("UPDATE issued SET issue = %s", (last,))
             elif last is not None:
                 connection.execute("SELECT setval(%s::regclass, %s)", (name, last))
+
+
+def _has_column(connection: psycopg.Connection[tuple[object, ...]], table: str, name: str) -> bool:
+    found = connection.execute(
+        "SELECT 1 FROM information_schema.columns WHERE table_name = %s AND column_name = %s", (table, name)
+    ).fetchone()
+    return found is not None
 
 
 @pytest.fixture

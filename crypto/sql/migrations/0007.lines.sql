@@ -1,0 +1,3 @@
+-- The gate asks every minute which lines of the ledger are carried out.
+
+CREATE INDEX shreds_by_line ON shreds (line) WHERE line IS NOT NULL;
