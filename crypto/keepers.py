@@ -5,7 +5,9 @@ with it in memory. Destroying the device's key of an epoch destroys the root of 
 the file.
 
     epochs/000001.wrapped    the root of epoch 1, under the device's key `HOUSE/epoch-1`
-    secrets/NAME.wrapped     a named secret that outlives epochs, under the device's key `HOUSE/secrets`
+    secrets/NAME.wrapped     a named secret that outlives epochs, under the device's key `HOUSE/secrets`; of one that
+                             expires: `OF_ITS_OWN`, and then the secret under the device's key `HOUSE/secret-NAME`
+    secrets/NAME.expired     empty: this secret had its time, and is never made again
     house                    a random id, so that two houses can share a device
 """
 
@@ -13,9 +15,10 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 from uuid import UUID, uuid4
@@ -24,18 +27,23 @@ from crypto.roots import (
     FIRST_EPOCH,
     SECRET_NAME,
     Roots,
+    bury,
     locked,
     once,
     overwrite,
     private_folder,
     reachable,
     read_private,
+    refuse_expired,
     sync,
     write_new,
 )
 from crypto.wrapping import KEY_BYTES, Key, new_key
-from domain.errors import KeysUnavailable, NobodyCanAct
+from domain.errors import KeyExpired, KeysUnavailable, NobodyCanAct
 
+#: Ledger keys expire. Each has a key of the device to itself, so that its destruction reaches every copy of the file.
+EXPIRING = re.compile(r"ledger-.*")
+OF_ITS_OWN = b"of its own\n"
 WRAPPED_FILE = re.compile(r"([0-9]{6,})\.wrapped")
 
 
@@ -143,22 +151,42 @@ class KeptRoots:
         path = self.folder / "secrets" / f"{name}.wrapped"
         with reachable(path):
             self._part("secrets", create=create)
-            wrapped = once(path, self._new_secret) if create else read_private(path)
-            return Key(self.keeper.unwrap(self._name("secrets"), wrapped))
+            refuse_expired(path)
+            kept = once(path, lambda: self._wrap_secret(name, os.urandom(KEY_BYTES))) if create else read_private(path)
+            if kept.startswith(OF_ITS_OWN):
+                return Key(self.keeper.unwrap(self._name(f"secret-{name}"), kept.removeprefix(OF_ITS_OWN)))
+            return Key(self.keeper.unwrap(self._name("secrets"), kept))
 
-    def adopt(self, name: str, key: Key) -> None:
+    def adopt(self, name: str, key: Callable[[], Key]) -> None:
         path = self.folder / "secrets" / f"{name}.wrapped"
         with reachable(path):
             self._part("secrets")
-            self.keeper.make(self._name("secrets"))
-            once(path, lambda: self.keeper.wrap(self._name("secrets"), key.material))
+            refuse_expired(path)
+            # A place that is down takes nothing, and then the other one is not asked.
+            self.keeper.make(self._device_key_of(name))
+            once(path, lambda: self._wrap_secret(name, key().material))
 
     def forget(self, name: str) -> None:
-        path = self.folder / "secrets" / f"{name}.wrapped"
+        self._destroy_secret(name)
+
+    def expire(self, name: str) -> datetime:
+        with reachable(self.folder):
+            bury(self._part("secrets") / f"{name}.wrapped")
+        return self._destroy_secret(name)
+
+    def expired(self) -> list[str]:
+        with reachable(self.folder):
+            return sorted(path.stem for path in self._part("secrets").glob("*.expired"))
+
+    def _destroy_secret(self, name: str) -> datetime:
+        path, effective = self.folder / "secrets" / f"{name}.wrapped", datetime.now(UTC)
         with reachable(path), locked(self._part("secrets")), suppress(FileNotFoundError):
+            if read_private(path).startswith(OF_ITS_OWN):
+                effective = self.keeper.destroy(self._name(f"secret-{name}"))
             overwrite(path)
             path.unlink()
             sync(path.parent)
+        return effective
 
     def meaning_of_destruction(self) -> str:
         return self.keeper.meaning_of_destruction()
@@ -169,9 +197,13 @@ class KeptRoots:
         write_new(epochs / _file(epoch), self.keeper.wrap(name, new_key().material))
         return epoch
 
-    def _new_secret(self) -> bytes:
-        self.keeper.make(self._name("secrets"))
-        return self.keeper.wrap(self._name("secrets"), os.urandom(KEY_BYTES))
+    def _wrap_secret(self, name: str, material: bytes) -> bytes:
+        device_key = self._device_key_of(name)
+        self.keeper.make(device_key)
+        return (OF_ITS_OWN if EXPIRING.fullmatch(name) else b"") + self.keeper.wrap(device_key, material)
+
+    def _device_key_of(self, name: str) -> str:
+        return self._name(f"secret-{name}" if EXPIRING.fullmatch(name) else "secrets")
 
     def _name(self, what: str) -> str:
         private_folder(self.folder)
@@ -196,12 +228,18 @@ class Place(Roots, Protocol):
         """
         ...
 
-    def secrets(self) -> list[str]:
-        """List the names of the secrets that lie here."""
+    def expired(self) -> list[str]:
+        """List the names of the secrets that had their time."""
         ...
 
-    def adopt(self, name: str, key: Key) -> None:
-        """Take over a secret that was kept elsewhere, unless there is one of that name."""
+    def adopt(self, name: str, key: Callable[[], Key]) -> None:
+        """Take over a secret that is kept elsewhere, unless there is one of that name.
+
+        `key` fetches it, and is not asked before this place can take it.
+
+        Raises:
+            KeysUnavailable: this place cannot be reached, or the other one.
+        """
         ...
 
     def forget(self, name: str) -> None:
@@ -238,10 +276,21 @@ class MovingRoots:
     def secret(self, name: str, *, create: bool = True) -> Key:
         try:
             return self.after.secret(name, create=False)
+        except KeyExpired:
+            raise
         except KeysUnavailable:
-            # Not there yet, or not to be reached: then the next line says so.
-            self.after.adopt(name, self.before.secret(name, create=create))
+            # Not there yet, or not to be reached: then the next line says so, and the old place makes none in vain.
+            # A new one is made there, since a process that does not know of the move yet looks nowhere else.
+            self.after.adopt(name, lambda: self.before.secret(name, create=create))
             return self.after.secret(name, create=False)
+
+    def secrets(self) -> list[str]:
+        return sorted({*self.before.secrets(), *self.after.secrets()})
+
+    def expire(self, name: str) -> datetime:
+        effective = self.after.expire(name)
+        # Who does not know of the move yet looks in the old place alone.
+        return effective if self.has_left() else max(effective, self.before.expire(name))
 
     def meaning_of_destruction(self) -> str:
         return (self.after if self.has_left() else self.before).meaning_of_destruction()
@@ -256,7 +305,9 @@ class MovingRoots:
 
     def take_secrets(self) -> int:
         """Take every secret along. Returns how many lie in the new place."""
-        for name in self.before.secrets():
+        for name in self.before.expired():
+            self.after.expire(name)
+        for name in set(self.before.secrets()).difference(self.after.expired()):
             self.secret(name, create=False)
         return len(self.after.secrets())
 

@@ -6,6 +6,7 @@ all of it.
 
     epochs/000001.key     32 bytes: the root of epoch 1. The highest number is the current epoch
     secrets/NAME.key      32 bytes: a named secret that outlives epochs, such as `ledger-2026-Q4`
+    secrets/NAME.expired  empty: this secret had its time, and is never made again
 
 Folders have mode 0700 and files 0600. The number of an epoch is never used twice.
 """
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Protocol
 
 from crypto.wrapping import KEY_BYTES, Key, new_key
-from domain.errors import KeysUnavailable, NobodyCanAct, RootsUnsafe
+from domain.errors import KeyExpired, KeysUnavailable, NobodyCanAct, RootsUnsafe
 
 FIRST_EPOCH = 1
 OTHERS = 0o077
@@ -51,8 +52,27 @@ class Roots(Protocol):
         """Return a secret that outlives epochs. With `create`, the first of all processes to ask makes it.
 
         Raises:
+            KeyExpired: it had its time. It is not made again.
             KeysUnavailable: it cannot be reached, or does not exist and was not to be made.
             RootsUnsafe: others can read it.
+        """
+        ...
+
+    def secrets(self) -> list[str]:
+        """List the names of the secrets that there are.
+
+        Raises:
+            KeysUnavailable, RootsUnsafe: they cannot be reached, or others can read them.
+        """
+        ...
+
+    def expire(self, name: str) -> datetime:
+        """Destroy a secret that had its time, and keep that it had. Twice destroys one.
+
+        Returns when the destruction takes effect: until then somebody could still bring it back.
+
+        Raises:
+            KeysUnavailable: it cannot be reached. It may be destroyed, or not; ask again.
         """
         ...
 
@@ -139,7 +159,14 @@ class FileRoots:
         path = self.folder / "secrets" / f"{name}.key"
         with reachable(path):
             self._part("secrets", create=create)
+            refuse_expired(path)
             return _key(path, once(path, lambda: new_key().material) if create else read_private(path))
+
+    def expire(self, name: str) -> datetime:
+        with reachable(self.folder):
+            bury(self._part("secrets") / f"{name}.key")
+        self.forget(name)
+        return datetime.now(UTC)
 
     def meaning_of_destruction(self) -> str:
         return (
@@ -157,11 +184,15 @@ class FileRoots:
         with reachable(self.folder):
             return sorted(path.stem for path in self._part("secrets").glob("*.key"))
 
-    def adopt(self, name: str, key: Key) -> None:
+    def expired(self) -> list[str]:
+        with reachable(self.folder):
+            return sorted(path.stem for path in self._part("secrets").glob("*.expired"))
+
+    def adopt(self, name: str, key: Callable[[], Key]) -> None:
         path = self.folder / "secrets" / f"{name}.key"
         with reachable(path):
             self._part("secrets")
-            once(path, lambda: key.material)
+            once(path, lambda: key().material)
 
     def forget(self, name: str) -> None:
         path = self.folder / "secrets" / f"{name}.key"
@@ -175,6 +206,17 @@ class FileRoots:
         for folder in (self.folder, part):
             private_folder(folder, create=create)
         return part
+
+
+def bury(path: Path) -> None:
+    """Keep, beside the file of a secret, that it had its time."""
+    once(path.with_suffix(".expired"), lambda: b"")
+
+
+def refuse_expired(path: Path) -> None:
+    """Raise KeyExpired for the file of a secret that had its time, whether or not a copy of it came back."""
+    if path.with_suffix(".expired").exists():
+        raise KeyExpired(f"{path}: this key had its time and was destroyed")
 
 
 def private_folder(folder: Path, *, create: bool = True) -> None:

@@ -8,7 +8,7 @@ Persistent Media", CCS 2013.)
 
 A loss is counted on the parent's row by whoever takes a child, and cleared only by the transaction that replaces the
 parent. A replaced key is a lost child of its own parent. Each replacement is one transaction in which nobody else holds
-a key (`KeyStore.replacing`), so a turn runs beside everything. What is left to do is what stands under an older root:
+a key (`crypto.replacing`), so a turn runs beside everything. What is left to do is what stands under an older root:
 a turn that was killed goes on from there.
 
     begun      the new root exists; new keys are wrapped under it
@@ -18,50 +18,43 @@ a turn that was killed goes on from there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from importlib.resources import files
-from typing import Any
 from uuid import UUID
 
-import aiosql
 from psycopg import Cursor
 from psycopg.rows import DictRow
 from tenacity import retry, retry_if_exception_type, wait_random
 
 from crypto.keystore import Disturbed, KeyStore, rows_of
-from crypto.register import back_ends, entry_ends
+from crypto.replacing import (
+    SQL,
+    Ready,
+    Turned,
+    all_of,
+    made_ready,
+    replace_subject,
+    reseal_page,
+    rewrap_leaves,
+    rewrap_subjects,
+    subject_made_ready,
+)
 from crypto.roots import FIRST_EPOCH, Roots
 from crypto.tree import Owner, Tree, ends, epoch_end
-from crypto.wrapping import Key, new_key, unwrap, wrap
-from domain.errors import KeyLost, NobodyCanAct
-from domain.ids import TenantId
+from crypto.wrapping import new_key, wrap
+from domain.errors import NobodyCanAct
 
-SQL: Any = aiosql.from_str((files("crypto") / "sql/turning.sql").read_text(), "psycopg", mandatory_parameters=False)
+__all__ = ["SQL", "Turning"]
 
 #: Keys without a loss that are wrapped under the new root in one transaction.
 TOGETHER = 500
 
+#: So many leaves are taken over in one transaction, unless one person has more: a few milliseconds.
+LEAVES = 1_000
+
 #: A replacement gives way to whoever is at work, and tries again: it never gives up.
 _again = retry(retry=retry_if_exception_type(Disturbed), wait=wait_random(0.0, 0.2))
-
-
-@dataclass(frozen=True, slots=True)
-class Turned:
-    """What a turn did.
-
-    rewrapped  keys that were only wrapped under the new root
-    replaced   keys that were replaced, because they or a key beneath them had lost a child
-    children   keys and rows that were wrapped anew beneath those
-    """
-
-    rewrapped: int = 0
-    replaced: int = 0
-    children: int = 0
-
-    def __add__(self, other: Turned) -> Turned:
-        return Turned(self.rewrapped + other.rewrapped, self.replaced + other.replaced, self.children + other.children)
 
 
 class Turning:
@@ -176,12 +169,25 @@ class Turning:
 
     def _next(self, epoch: int) -> int:
         """Take the next keys to the new root. Returns how many; 0 once the epoch is filled."""
-        moved = self._step(epoch)
+        moved = self._step(epoch, self._made_ready(epoch))
         # Whoever wrapped a key under the old root before the new one existed may have committed only now.
         return moved or self._fill(epoch)
 
+    def _made_ready(self, epoch: int) -> Mapping[UUID, Ready]:
+        """Do beforehand, while everybody works, what can be done for the key that is replaced next."""
+        with self._keys.transaction() as cursor:
+            rows = rows_of(cursor, SQL.to_turn.sql, epoch=epoch, limit=TOGETHER)
+            if not rows or not all(row["lossy"] for row in rows):
+                return {}
+            key_id, kind, tree = rows[0]["key_id"], rows[0]["kind"], Tree(cursor, self._roots)
+            if kind in ("desk", "day"):
+                return {key_id: made_ready(tree, rows[0]["tenant"], Owner(key_id, tree.unwrap_row(rows[0])))}
+            people = [row["subject_id"] for row in rows_of(cursor, SQL.lossy_children.sql, parent=key_id)]
+        self._replace_people(epoch, people)
+        return {}
+
     @_again
-    def _step(self, epoch: int) -> int:
+    def _step(self, epoch: int, ready: Mapping[UUID, Ready]) -> int:
         with self._keys.replacing() as cursor:
             tree = Tree(cursor, self._roots)
             rows = rows_of(cursor, SQL.to_turn.sql, epoch=epoch, limit=TOGETHER)
@@ -189,7 +195,7 @@ class Turning:
             if whole:
                 turned = self._rewrap(tree, epoch, whole, SQL.rewrap_keys.sql)
             elif rows:
-                turned = self._replace(tree, epoch, rows[0])
+                turned = self._replace(tree, epoch, rows[0], ready.get(rows[0]["key_id"]))
             else:
                 # The private halves to which publishers seal stand at the root, too, and have nothing beneath them.
                 whole = rows_of(cursor, SQL.pairs_to_turn.sql, epoch=epoch, limit=TOGETHER)
@@ -213,158 +219,64 @@ class Turning:
             for row in rows
         ]
         given = {"epoch": epoch, "key_ids": [row["key_id"] for row in rows], "wrapped": wrapped}
-        _all(tree.cursor.execute(statement, given).rowcount, len(rows))
+        all_of(tree.cursor.execute(statement, given).rowcount, len(rows))
         return Turned(rewrapped=len(rows))
 
-    def _replace(self, tree: Tree, epoch: int, row: DictRow) -> Turned:
+    def _replace(self, tree: Tree, epoch: int, row: DictRow, ready: Ready | None) -> Turned:
         """Replace a key that stands at the root: what lives beneath it is wrapped anew, and it gets under the new root.
 
         A key for indexes, marks or fences has nothing beneath it; no loss is ever counted on one.
         """
         below = Turned()
         if row["kind"] == "bucket":
+            # Those who lost something only now: the others were replaced before.
             for child in rows_of(tree.cursor, SQL.lossy_children.sql, parent=row["key_id"]):
-                below += _replace_subject(tree, child["subject_id"])
-        old, new = Owner(row["key_id"], tree.unwrap_row(row)), Owner(row["key_id"], new_key())
+                below += replace_subject(tree, child["subject_id"])
+        old = Owner(row["key_id"], tree.unwrap_row(row))
+        new = Owner(row["key_id"], new_key() if ready is None else ready.new)
         match row["kind"]:
             case "bucket":
-                children = _rewrap_subjects(tree, row["tenant"], old, new)
+                # A page is filled up again; a bucket is not: its dead keep their rows in it.
+                children, stay = rewrap_subjects(tree, row["tenant"], old, new), None
             case "page":
-                children = _reseal_page(tree, row["tenant"], old, new)
+                children, stay = reseal_page(tree, row["tenant"], old, new)
             case "desk" | "day":
-                children = _rewrap_leaves(tree, row["tenant"], old, new)
+                children = stay = rewrap_leaves(tree, row["tenant"], old, new, ready)
             case _:
                 raise NobodyCanAct(f"a key of the kind {row['kind']} has lost a child, and has none")
         bound = ends(row["tenant"], epoch_end(epoch), row["key_id"])
-        given = {
-            "key_id": row["key_id"],
-            "epoch": epoch,
-            "wrapped": wrap(tree.epoch(epoch), new.key.material, ends=bound),
-        }
-        # A page is filled up again; a bucket is not: its dead keep their rows in it.
-        given["children"] = children if row["kind"] != "bucket" else None
-        _all(tree.cursor.execute(SQL.replace_key.sql, given).rowcount, 1)
+        wrapped = wrap(tree.epoch(epoch), new.key.material, ends=bound)
+        given = {"key_id": row["key_id"], "epoch": epoch, "wrapped": wrapped, "children": stay}
+        all_of(tree.cursor.execute(SQL.replace_key.sql, given).rowcount, 1)
         return below + Turned(replaced=1, children=children)
 
     def _replace_merged(self, epoch: int) -> None:
         """Replace subjects that lost a child and hang from other subjects, from the bottom up."""
-        while self._replace_merged_page(epoch):
-            pass
+        while True:
+            with self._keys.transaction() as cursor:
+                people = [row["subject_id"] for row in rows_of(cursor, SQL.lossy_merged.sql, limit=TOGETHER)]
+            if not people:
+                return
+            self._replace_people(epoch, people)
+
+    def _replace_people(self, epoch: int, people: Sequence[UUID]) -> None:
+        """Replace subjects that lost a child, a few at a time. Nobody waits for longer than for their leaves."""
+        left = deque(people)
+        while left:
+            ready: dict[UUID, Ready | None] = {}
+            leaves = 0
+            with self._keys.transaction() as cursor:
+                tree = Tree(cursor, self._roots)
+                while left and leaves < LEAVES:
+                    subject = left.popleft()
+                    ready[subject] = made = subject_made_ready(tree, subject)
+                    leaves += len(made.leaves) if made is not None else 0
+            self._take_over(epoch, ready)
 
     @_again
-    def _replace_merged_page(self, epoch: int) -> bool:
+    def _take_over(self, epoch: int, ready: Mapping[UUID, Ready | None]) -> None:
         with self._keys.replacing() as cursor:
-            rows = rows_of(cursor, SQL.lossy_merged.sql, limit=TOGETHER)
-            tree = Tree(cursor, self._roots)
-            turned = Turned()
-            for row in rows:
-                turned += _replace_subject(tree, row["subject_id"])
+            tree, turned = Tree(cursor, self._roots), Turned()
+            for row in rows_of(cursor, SQL.still_lossy.sql, subject_ids=list(ready)):
+                turned += replace_subject(tree, row["subject_id"], ready[row["subject_id"]])
             self._count(cursor, epoch, turned)
-            return bool(rows)
-
-
-def _replace_subject(tree: Tree, subject: UUID) -> Turned:
-    """Replace the key of a subject, under the parent that it has. Its parent has lost a child by that.
-
-    Whoever is dead, or hangs from somebody dead, has no key to replace: the loss is forgotten.
-    """
-    person = tree.people([subject])[subject]
-    if not person.living or person.key is None:
-        tree.cursor.execute(SQL.forget_losses.sql, {"subject_id": subject})
-        return Turned()
-    old, new = Owner(subject, person.key), Owner(subject, new_key())
-    children = _rewrap_leaves(tree, person.tenant, old, new) + _rewrap_subjects(tree, person.tenant, old, new)
-    parent = _keys_of(tree, [person.parent])[person.parent]
-    wrapped = wrap(parent, new.key.material, ends=ends(person.tenant, person.parent.bytes, subject))
-    given = {"subject_id": subject, "wrapped": wrapped}
-    _all(tree.cursor.execute(SQL.replace_subject.sql, given).rowcount, 1)
-    tree.lose_child(person.parent)
-    return Turned(replaced=1, children=children)
-
-
-def _rewrap_subjects(tree: Tree, tenant: TenantId, old: Owner, new: Owner) -> int:
-    """Wrap the living subjects beneath a key anew. Returns how many."""
-    rows = rows_of(tree.cursor, SQL.subjects_beneath.sql, parent=old.id)
-    wrapped = []
-    for row in rows:
-        bound = ends(tenant, old.id.bytes, row["subject_id"])
-        wrapped.append(wrap(new.key, unwrap(old.key, row["wrapped"], ends=bound), ends=bound))
-    given = {"parent": old.id, "subject_ids": [row["subject_id"] for row in rows], "wrapped": wrapped}
-    if rows:
-        _all(tree.cursor.execute(SQL.rewrap_subjects.sql, given).rowcount, len(rows))
-    return len(rows)
-
-
-def _rewrap_leaves(tree: Tree, tenant: TenantId, old: Owner, new: Owner) -> int:
-    """Wrap the living leaves beneath an owner anew, whichever of their owners it is. Returns how many.
-
-    The layers above are taken off and put on again, so every later owner has to live. Where one is dead, so is the
-    leaf, and its sweep has not come to it yet: it is left.
-    """
-    rows = rows_of(tree.cursor, SQL.leaves_beneath.sql, owner=old.id)
-    above = {id_ for row in rows for id_ in _later(row, old.id)}
-    others = _keys_of(tree, above) if above else {}
-    kept, wrapped = [], []
-    for row in rows:
-        later = _later(row, old.id)
-        if any(id_ not in others for id_ in later):
-            continue
-        layer = row["wrapped"]
-        for id_ in reversed(later):
-            layer = unwrap(others[id_], layer, ends=ends(tenant, id_.bytes, row["key_id"]))
-        bound = ends(tenant, old.id.bytes, row["key_id"])
-        layer = wrap(new.key, unwrap(old.key, layer, ends=bound), ends=bound)
-        for id_ in later:
-            layer = wrap(others[id_], layer, ends=ends(tenant, id_.bytes, row["key_id"]))
-        kept.append(row)
-        wrapped.append(layer)
-    if kept:
-        given = {"thing_ids": [row["thing_id"] for row in kept], "key_ids": [row["key_id"] for row in kept]}
-        _all(tree.cursor.execute(SQL.rewrap_leaves.sql, {**given, "wrapped": wrapped}).rowcount, len(kept))
-    return len(kept)
-
-
-def _later(leaf: DictRow, owner: UUID) -> list[UUID]:
-    """Name the owners under whose keys a leaf was wrapped after it was wrapped under this one."""
-    owners: list[UUID] = [leaf["owner"], *(leaf["co_owners"] or ())]
-    return owners[owners.index(owner) + 1 :]
-
-
-def _reseal_page(tree: Tree, tenant: TenantId, old: Owner, new: Owner) -> int:
-    """Seal the rows of a register page anew. Returns how many places they take."""
-    entries = rows_of(tree.cursor, SQL.entries_of_page.sql, page=old.id)
-    backs = rows_of(tree.cursor, SQL.backs_of_page.sql, page=old.id)
-
-    def resealed(sealed: bytes, bound: bytes) -> bytes:
-        return wrap(new.key, unwrap(old.key, sealed, ends=bound), ends=bound)
-
-    if entries:
-        given = {
-            "tenant": tenant,
-            "page": old.id,
-            "indexes": [row["blind_index"] for row in entries],
-            "sealed": [resealed(row["sealed"], entry_ends(tenant, row["blind_index"], old.id)) for row in entries],
-        }
-        _all(tree.cursor.execute(SQL.reseal_entries.sql, given).rowcount, len(entries))
-    if backs:
-        given = {
-            "page": old.id,
-            "places": [row["place"] for row in backs],
-            "sealed": [resealed(row["sealed"], back_ends(tenant, row["owner"], old.id)) for row in backs],
-        }
-        _all(tree.cursor.execute(SQL.reseal_backs.sql, given).rowcount, len(backs))
-    return max(len(entries), len(backs))
-
-
-def _keys_of(tree: Tree, ids: Iterable[UUID]) -> dict[UUID, Key]:
-    """Open the keys of living owners, whether they are subjects or stand at the root. The dead are left out."""
-    wanted = list(ids)
-    found = {id_: person.key for id_, person in tree.people(wanted).items() if person.living and person.key is not None}
-    rest = [id_ for id_ in wanted if id_ not in found]
-    return found | {row["key_id"]: tree.unwrap_row(row) for row in rows_of(tree.cursor, SQL.keys_by_id.sql, ids=rest)}
-
-
-def _all(changed: int, expected: int) -> None:
-    """Compare counts: what was read has to be what was written."""
-    if changed != expected:
-        raise KeyLost("a key changed while it was replaced, though nobody else should be at work")

@@ -14,18 +14,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crypto import register as registers
+from crypto import replacing
 from crypto import turning as turnings
+from crypto.agreement import check_pages
+from crypto.findings import Report
 from crypto.keystore import Disturbed, KeyStore, rows_of
 from crypto.opening import SHREDDED
-from crypto.register import Register, back_ends, entry_ends
+from crypto.register import Register
 from crypto.roots import FileRoots
-from crypto.tree import Owner, ends, epoch_end
+from crypto.tree import PAGE_ROWS, Owner, Tree
 from crypto.turning import SQL, Turning
-from crypto.wrapping import Key, unwrap
-from domain.errors import KeysUnavailable, SealBroken
+from crypto.wrapping import Key
+from domain.errors import KeysUnavailable
 from domain.ids import SubjectId
 from domain.personal import Kind, Reference
 from services.embedded import Endpoints
+from tests.adversary import TABLES, Adversary
 from tests.rings import ACME, Leaf, Ring
 
 AT = datetime(2026, 5, 17, 12, tzinfo=UTC)
@@ -42,78 +47,17 @@ class Clock:
         return self.now
 
 
-@dataclass
-class Adversary:
-    """Whoever keeps every row of the key database of all times, and gets the roots that still live in the end."""
+class Watcher(Adversary):
+    """An adversary who copies the rows of a ring."""
 
-    ring: Ring
-    #: (parent's name, child, bytes, ends): everything that was ever wrapped.
-    rows: set[tuple[bytes, UUID, bytes, bytes]] = field(default_factory=set)
+    def __init__(self, ring: Ring) -> None:
+        super().__init__(ring.roots, ACME)
+        self.ring = ring
 
     def copy(self) -> None:
         """Copy all tables, as a backup or an old WAL would."""
-        for row in self.ring.sql("SELECT * FROM wrapping_keys"):
-            name = epoch_end(row["epoch"])
-            self._keep(name, row["key_id"], row["wrapped"], ends(row["tenant"], name, row["key_id"]))
-        for row in self.ring.sql("SELECT * FROM subjects WHERE wrapped IS NOT NULL"):
-            bound = ends(row["tenant"], row["parent"].bytes, row["subject_id"])
-            self._keep(row["parent"].bytes, row["subject_id"], row["wrapped"], bound)
-        self.leaves = getattr(self, "leaves", set())
-        for row in self.ring.sql("SELECT * FROM leaves WHERE wrapped IS NOT NULL"):
-            owners = (row["owner"], *(row["co_owners"] or ()))
-            self.leaves.add((row["thing_id"], row["key_id"], row["tenant"], owners, bytes(row["wrapped"])))
-        self.entries = getattr(self, "entries", set())
-        for row in self.ring.sql("SELECT * FROM register"):
-            bound = entry_ends(row["tenant"], row["blind_index"], row["page"])
-            self.entries.add((row["page"], bytes(row["sealed"]), bound))
-        for row in self.ring.sql("SELECT * FROM register_backs"):
-            self.entries.add((row["page"], bytes(row["sealed"]), back_ends(ACME, row["owner"], row["page"])))
-
-    def _keep(self, parent: bytes, child: UUID, wrapped: bytes, bound: bytes) -> None:
-        self.rows.add((parent, child, bytes(wrapped), bound))
-
-    def _keys(self) -> dict[bytes, set[bytes]]:
-        """Open all that opens, by the name of each key; a key that was replaced has several."""
-        known: dict[bytes, set[bytes]] = {}
-        for epoch in range(1, self.ring.roots.current() + 1):
-            try:
-                known[epoch_end(epoch)] = {self.ring.roots.open(epoch).material}
-            except KeysUnavailable:
-                continue
-        grown = True
-        while grown:
-            grown = False
-            for parent, child, wrapped, bound in self.rows:
-                for material in _tried(known.get(parent, ()), wrapped, bound):
-                    if material not in known.setdefault(child.bytes, set()):
-                        known[child.bytes].add(material)
-                        grown = True
-        return known
-
-    def opened_leaves(self) -> set[bytes]:
-        """Open every leaf key that anything opens."""
-        known = self._keys()
-        found: set[bytes] = set()
-        for _, key_id, tenant, owners, wrapped in self.leaves:
-            layers = {wrapped}
-            for owner in reversed(owners):
-                bound = ends(tenant, owner.bytes, key_id)
-                layers = {m for layer in layers for m in _tried(known.get(owner.bytes, ()), layer, bound)}
-            found |= layers
-        return found
-
-    def opened_entries(self) -> set[bytes]:
-        """Open every row of the register, and every way back, that anything opens."""
-        known = self._keys()
-        return {m for page, sealed, bound in self.entries for m in _tried(known.get(page.bytes, ()), sealed, bound)}
-
-
-def _tried(materials: Any, wrapped: bytes, bound: bytes) -> Iterator[bytes]:
-    for material in materials:
-        try:
-            yield unwrap(Key(material), wrapped, ends=bound)
-        except SealBroken:
-            continue
+        for table in TABLES:
+            self.steal(table, self.ring.sql(f"SELECT * FROM {table}"))
 
 
 @dataclass
@@ -281,7 +225,7 @@ def test_after_a_turn_no_copy_of_any_time_opens_what_died_before_it_and_all_that
             tables = "wrapping_keys, subjects, things, leaves, register, register_backs, fences, epochs"
             cursor.execute(f"TRUNCATE {tables}".encode())
         ring, clock = Ring(keys, FileRoots(tmp_path / str(uuid4()))), Clock()
-        story, adversary = Story(ring, Turning(keys, ring.roots, clock), clock), Adversary(ring)
+        story, adversary = Story(ring, Turning(keys, ring.roots, clock), clock), Watcher(ring)
         for act, *arguments in [("person",), ("leaf", 0, 0), *acts]:
             getattr(story, act)(*arguments)
             adversary.copy()
@@ -291,7 +235,7 @@ def test_after_a_turn_no_copy_of_any_time_opens_what_died_before_it_and_all_that
         adversary.copy()
 
         story.check_living()
-        assert adversary.opened_leaves().isdisjoint(story.died())
+        assert story.died().isdisjoint(adversary.opened_leaves())
         assert adversary.opened_entries().isdisjoint(story.fenced | {id_.bytes for id_ in story.dead})
     finally:
         keys.close()
@@ -299,21 +243,21 @@ def test_after_a_turn_no_copy_of_any_time_opens_what_died_before_it_and_all_that
 
 def test_before_a_turn_an_old_copy_opens_what_died(ring: Ring, turning: Turning, clock: Clock) -> None:
     """The control: the adversary can read, as long as the roots of the time live."""
-    story, adversary = Story(ring, turning, clock), Adversary(ring)
+    story, adversary = Story(ring, turning, clock), Watcher(ring)
     story.person()
     story.person()
     story.leaf(0, 1)
     adversary.copy()
     story.shred(1)
-    assert story.died() <= adversary.opened_leaves()
+    assert story.died() <= adversary.opened_leaves().keys()
     assert adversary.opened_entries() >= {id_.bytes for id_ in story.dead}
 
     turning.turn()
     adversary.copy()
-    assert story.died() <= adversary.opened_leaves(), "the old root still lives"
+    assert story.died() <= adversary.opened_leaves().keys(), "the old root still lives"
 
     assert turning.destroy_older(grace=NOW) == [1]
-    assert adversary.opened_leaves().isdisjoint(story.died())
+    assert story.died().isdisjoint(adversary.opened_leaves())
 
 
 def test_a_root_is_destroyed_once_its_grace_is_over_and_not_before(ring: Ring, turning: Turning, clock: Clock) -> None:
@@ -376,6 +320,8 @@ DEATHS = {
     "once what is merged was replaced": (Turning, "_step", {}),
     "in the first slice": (Turning, "_rewrap", {}),
     "in the second slice": (Turning, "_rewrap", {"after": 1}),
+    "before what was made ready is taken over": (Turning, "_take_over", {}),
+    "once what was made ready is taken over": (Turning, "_take_over", {"done": True}),
     "in a replacement": (Turning, "_replace", {}),
     "before it is filled": (Turning, "_fill", {}),
     "once the old root is destroyed": (FileRoots, "destroy", {"done": True}),
@@ -387,7 +333,7 @@ def test_a_turn_that_was_killed_goes_on_and_ends_as_if_nothing_had_been(
     ring: Ring, turning: Turning, clock: Clock, monkeypatch: pytest.MonkeyPatch, death: str
 ) -> None:
     monkeypatch.setattr(turnings, "TOGETHER", 1)
-    story, adversary = Story(ring, turning, clock), Adversary(ring)
+    story, adversary = Story(ring, turning, clock), Watcher(ring)
     for _ in range(4):
         story.person()
     story.leaf(0, 1)
@@ -409,15 +355,104 @@ def test_a_turn_that_was_killed_goes_on_and_ends_as_if_nothing_had_been(
         assert turning.turn() == 2
     turning.destroy_older(grace=NOW)
     story.check_living()
-    assert adversary.opened_leaves().isdisjoint(story.died())
+    assert story.died().isdisjoint(adversary.opened_leaves())
     assert [row["epoch"] for row in ring.sql("SELECT DISTINCT epoch FROM wrapping_keys")] == [2]
     assert ring.sql("SELECT destroyed_at FROM epochs WHERE epoch = 1")[0]["destroyed_at"] is not None
+
+
+def test_leaves_are_made_ready_while_everybody_works_and_only_what_changed_since_is_wrapped_alone(
+    ring: Ring, turning: Turning, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    story, adversary = Story(ring, turning, clock), Watcher(ring)
+    for _ in range(3):
+        story.person()
+    for other in (0, 0, 0, 0, 1, 1, 0):
+        story.leaf(0, other)
+    story.end(0)
+    adversary.copy()
+    make_ready, take_over, wrap_anew = turnings.subject_made_ready, Turning._take_over, replacing._wrapped_anew
+    alone: list[int] = []
+
+    def while_made_ready(tree: Tree, subject: UUID) -> Any:
+        made = make_ready(tree, subject)
+        story.leaf(0, 2)
+        return made
+
+    def and_before_it_is_taken(self: Turning, epoch: int, ready: Any) -> None:
+        if not alone:
+            story.end(0)
+            story.move(1, 2)
+            adversary.copy()
+        monkeypatch.setattr(replacing, "_wrapped_anew", counted)
+        take_over(self, epoch, ready)
+        monkeypatch.setattr(replacing, "_wrapped_anew", wrap_anew)
+
+    def counted(*arguments: Any) -> Any:
+        alone.append(len(arguments[-1]))
+        return wrap_anew(*arguments)
+
+    monkeypatch.setattr(turnings, "subject_made_ready", while_made_ready)
+    monkeypatch.setattr(Turning, "_take_over", and_before_it_is_taken)
+    story.turn()
+    monkeypatch.undo()
+    adversary.copy()
+
+    assert sum(alone) < len(story.leaves), "what is as it was is taken over"
+    assert sum(alone) >= 2, "what came, and what moved"
+    story.check_living()
+    assert story.died().isdisjoint(adversary.opened_leaves())
+    story.turn()
+    story.check_living()
+
+
+def test_a_page_of_a_thousand_rows_is_split_when_it_has_lost_one(
+    ring: Ring, turning: Turning, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adversary, people = Watcher(ring), ring.subjects(500)
+    with monkeypatch.context() as patch, ring.tree() as tree:
+        patch.setattr(registers, "PAGE_ROWS", 1_000)
+        register = Register(tree, ACME)
+        led = {register.index(Reference(Kind.PERSON, str(n))): people[n // 2].id for n in range(1_000)}
+        register.enter(list(led.items()))
+    turning.turn()
+    assert len(_pages(ring)) == 1, "it has lost nothing yet"
+    adversary.copy()
+    gone = people[0].id
+    with ring.tree() as tree:
+        assert Register(tree, ACME).fence([gone], AT) == 2
+
+    turning.turn()
+    turning.destroy_older(grace=NOW)
+
+    pages = _pages(ring)
+    assert sorted(page["entries"] for page in pages) == [998 % PAGE_ROWS, *[PAGE_ROWS] * (998 // PAGE_ROWS)]
+    assert all(page["entries"] == page["children"] == page["backs"] and page["epoch"] == 3 for page in pages)
+    with ring.tree() as tree:
+        register, report = Register(tree, ACME), Report()
+        known = register.look_up(led)
+        assert {index: known[index].inside for index in led} == {
+            index: None if id_ == gone else id_ for index, id_ in led.items()
+        }
+        backs = {(id_, index) for index, id_ in led.items() if id_ != gone}
+        assert set(register.indexes_of([owner.id for owner in people])) == backs
+        check_pages(tree, ring.sql("SELECT * FROM wrapping_keys WHERE kind = 'page'"), report)
+        assert report.is_clean
+        register.enter([(register.index(Reference(Kind.PERSON, "new")), people[1].id)])
+    assert len(_pages(ring)) == len(pages), "the one that has room is filled up"
+    assert gone.bytes not in adversary.opened_entries()
+
+
+def _pages(ring: Ring) -> list[Any]:
+    return ring.sql(
+        "SELECT key_id, epoch, children, (SELECT count(*) FROM register WHERE page = key_id) AS entries,"
+        " (SELECT count(*) FROM register_backs WHERE page = key_id) AS backs FROM wrapping_keys WHERE kind = 'page'"
+    )
 
 
 def test_a_shred_after_its_bucket_was_done_waits_for_the_next_turn(
     ring: Ring, turning: Turning, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    story, adversary = Story(ring, turning, clock), Adversary(ring)
+    story, adversary = Story(ring, turning, clock), Watcher(ring)
     story.person()
     story.leaf(0, 0)
     fill = Turning._fill
@@ -431,7 +466,7 @@ def test_a_shred_after_its_bucket_was_done_waits_for_the_next_turn(
     assert ring.losses(ring.parent(story.people[0])) > 0
     turning.turn()
     turning.destroy_older(grace=NOW)
-    assert adversary.opened_leaves().isdisjoint(story.died())
+    assert story.died().isdisjoint(adversary.opened_leaves())
 
 
 def test_whoever_wraps_under_the_old_root_while_the_turn_begins_is_taken_along(ring: Ring, turning: Turning) -> None:
