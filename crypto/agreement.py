@@ -23,10 +23,13 @@ from crypto.register import SQL as REGISTER
 from crypto.tree import Tree
 from crypto.turning import SQL as TURNING
 from crypto.wrapping import Key, unwrap
-from domain.errors import KeysUnavailable, SealBroken
+from domain.errors import KeyExpired, KeysUnavailable, SealBroken
 from domain.ids import TenantId
 
 SQL: Any = aiosql.from_str((files("crypto") / "sql/integrity.sql").read_text(), "psycopg", mandatory_parameters=False)
+
+#: What stands as the ground of a shred that a key database learned of from the ledger alone, after a restore.
+TOLD_BY_THE_LEDGER = "told by the ledger"
 
 #: Ledger lines that are compared in one snapshot.
 LINES = 500
@@ -136,22 +139,42 @@ def check_lines(keys: KeyStore, ledger: Ledger, report: Report, tell: Callable[[
     lines, done, issued = ledger.read(), 0, 0
     while some := list(islice(lines, LINES)):
         named = {line.shred: (line, _targets(ledger, line, report)) for line in some}
-        issued = max(issued, *(line.issue_counter for line in some))
         # In this order: whoever was at work when the line was read may have come to the end by now.
         with keys.snapshot() as cursor:
-            steps = {row["shred_id"]: row["step"] for row in rows_of(cursor, SQL.steps.sql, shreds=list(named))}
+            shreds = {row["shred_id"]: row for row in rows_of(cursor, SQL.steps.sql, shreds=list(named))}
             ids = [target for _, targets in named.values() for target in targets]
             rows = {row["id"]: row for row in rows_of(cursor, SQL.targets.sql, ids=ids)}
+            closed = {row["tenant"] for row in rows_of(cursor, SQL.closed_tenants.sql)}
         for shred, (line, targets) in named.items():
-            if shred not in steps:
+            if shred not in shreds:
                 report.add("shred", Wrong.MISSING, shred, line.number)
-            if steps.get(shred) not in ("intended", "abandoned"):
+            if line.tenant in closed and line.kind != "tenant":
+                # Whoever was shredded before a tenant was closed has no row any more.
+                targets = tuple(id_ for id_ in targets if id_ in rows)
+            if shred not in shreds:
                 _check_targets(line, targets, rows, report)
+            elif shreds[shred]["step"] not in ("intended", "abandoned"):
+                _check_targets(line, [id_ for id_ in targets if id_ in rows or _met(shreds[shred], id_)], rows, report)
+            if not _is_restored(shreds.get(shred)):
+                issued = max(issued, line.issue_counter)
         done += len(some)
         tell(done, len(some))
     with keys.snapshot() as cursor:
         if (rows_of(cursor, SQL.counters.sql)[0]["issue"] or 0) < issued:
             report.add("issued", Wrong.COUNT)
+
+
+def _is_restored(shred: DictRow | None) -> bool:
+    """Tell whether a restored copy learned of a shred from its line, which counts issues that it never saw."""
+    return shred is not None and shred["ground"] == TOLD_BY_THE_LEDGER
+
+
+def _met(shred: DictRow, target: UUID) -> bool:
+    """Tell whether this key database ever knew somebody who went with a shred.
+
+    A restored copy names as targets of a shred only whom it knows, and notes no epoch if that is nobody.
+    """
+    return not _is_restored(shred) or (shred["epoch"] is not None and target in shred["targets"])
 
 
 def _check_targets(line: Line, targets: Iterable[UUID], rows: dict[UUID, DictRow], report: Report) -> None:
@@ -163,10 +186,14 @@ def _check_targets(line: Line, targets: Iterable[UUID], rows: dict[UUID, DictRow
 
 
 def _targets(ledger: Ledger, line: Line, report: Report) -> tuple[UUID, ...]:
-    """Name whoever went with a line; whoever was asked for, if the ledger key of its quarter is gone."""
+    """Name whoever went with a line; only who was asked for, if that is all that can be read of it."""
     try:
         return ledger.fences_of(line).targets
+    except KeyExpired:
+        # Nobody can be known again by this line any more, as it should be.
+        return (line.key,)
     except KeysUnavailable:
+        report.add("line", Wrong.KEYLESS, number=line.number)
         return (line.key,)
     except SealBroken:
         report.add("line", Wrong.BROKEN, number=line.number)

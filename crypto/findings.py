@@ -29,6 +29,7 @@ class Wrong(StrEnum):
     ONE_WAY = "one way"
     OLDER = "older"
     ROOTLESS = "rootless"
+    KEYLESS = "keyless"
     RETURNED = "returned"
     COUNT = "count"
 
@@ -48,6 +49,7 @@ MEANING: Mapping[Wrong, str] = MappingProxyType(
         Wrong.ONE_WAY: "the register leads one way and not back",
         Wrong.OLDER: "it stands under an older root, though none did after the last turn: rolled back",
         Wrong.ROOTLESS: "it stands under a root that is gone or is another",
+        Wrong.KEYLESS: "the ledger key of its quarter is out of reach: whoever went along with it cannot be looked for",
         Wrong.RETURNED: "its root was destroyed, and opens again",
         Wrong.COUNT: "a counter says what cannot be",
     }

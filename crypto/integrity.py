@@ -22,6 +22,7 @@ from psycopg import Cursor
 from psycopg.rows import DictRow
 
 from crypto.agreement import check_lines, check_pages
+from crypto.closing import SQL as CLOSING
 from crypto.findings import Report, Wrong
 from crypto.keystore import KeyStore, rows_of
 from crypto.ledger import Ledger
@@ -124,6 +125,7 @@ class Integrity:
         self._each("subject", SQL.subjects_after.sql, self._judge_subjects, rows["subjects"])
         self._each("thing", SQL.things_after.sql, self._judge_things, rows["things"])
         self._check_leaves(rows["leaves"])
+        self._check_closings()
         self._check_counts()
         self._check_register(rows["register"])
         self._check_ledger()
@@ -210,7 +212,8 @@ class Integrity:
                 if not places:
                     return
                 things, key_ids = [thing for thing, _ in places], [key_id for _, key_id in places]
-                path = Path(tree, rows_of(tree.cursor, TREE.paths.sql, thing_ids=things, key_ids=key_ids))
+                given = {"thing_ids": things, "key_ids": key_ids, "tenant": None}
+                path = Path(tree, rows_of(tree.cursor, TREE.paths.sql, **given))
                 for thing, key_id in places:
                     self._judge_leaf(tree, path, thing, key_id)
             after, after_key = places[-1]
@@ -250,6 +253,18 @@ class Integrity:
             self.report.beneath += 1
         else:
             self.report.add(kind, Wrong.LOST if isinstance(found, KeyLost) else Wrong.BROKEN, row["id"])
+
+    def _check_closings(self) -> None:
+        """Check that whoever was closed was closed by us, and that nothing of it is left."""
+        with self._tree() as tree:
+            path = Path(tree, ())
+            for row in rows_of(tree.cursor, CLOSING.all_closings.sql):
+                closing = {**row, "id": row["tenant"], "wrapped": None}
+                self._judge_mark("tenant", closing, path.is_marked("tenant", closing))
+            for row in rows_of(tree.cursor, CLOSING.keys_of_closed.sql):
+                self.report.add(row["kind"], Wrong.KEPT, row["id"])
+            for row in rows_of(tree.cursor, CLOSING.rows_of_closed.sql):
+                self.report.add("tenant", Wrong.KEPT, row["id"])
 
     # -- counters, register, ledger -------------------------------------------------------------------------------
 

@@ -13,18 +13,17 @@ from uuid import UUID
 from psycopg import Cursor
 from psycopg.rows import DictRow
 
+from crypto.agreement import TOLD_BY_THE_LEDGER
 from crypto.keystore import KeyStore, rows_of
-from crypto.ledger import Ledger, Line
+from crypto.ledger import Fences, Ledger, Line
 from crypto.register import Register, quarter
 from crypto.roots import Roots
 from crypto.tree import SQL, Tree
+from domain.errors import KeyExpired
 from domain.ids import TenantId
 from services import finding
 from services.gate import lines_missing
 from services.log import Facts
-
-#: What stands as the ground of a shred that only the ledger still tells of.
-GROUND = "told by the ledger"
 
 
 class Restoring:
@@ -38,6 +37,7 @@ class Restoring:
         ledger: Ledger,
         resume: Callable[[], object],
         tell: Callable[[DictRow, Line], object],
+        know_closing: Callable[[Cursor[DictRow], Line, str], object],
     ) -> None:
         self._facts = facts
         self._keys = keys
@@ -45,6 +45,7 @@ class Restoring:
         self._ledger = ledger
         self._resume = resume
         self._tell = tell
+        self._know_closing = know_closing
 
     def bring_up(self) -> int:
         """Carry out what is missing. Returns how many shreds the key database had not heard of.
@@ -58,7 +59,7 @@ class Restoring:
             unknown, untold = lines_missing(self._facts, self._keys, self._ledger)
             for line in unknown:
                 self._know(line)
-            if self._is_pending():
+            if self._is_pending() or unknown:
                 self._resume()
             for line in untold:
                 self._tell_again(line)
@@ -70,7 +71,7 @@ class Restoring:
         """Tell whether a shred that only the ledger told of is not carried out yet, also one that a crash left."""
         with self._keys.transaction() as cursor:
             rows = rows_of(cursor, SQL.unfinished_shreds.sql)
-        return any(row["ground"] == GROUND for row in rows)
+        return any(row["ground"] == TOLD_BY_THE_LEDGER for row in rows)
 
     def _rewind(self) -> None:
         """Do the key work of the log again from its head, if the log is older than the key database."""
@@ -82,9 +83,13 @@ class Restoring:
         """Write down a shred that only the ledger tells of, for `resume` to carry out."""
         with self._keys.transaction() as cursor:
             if rows_of(cursor, SQL.shred_by_id.sql, shred_id=line.shred):
+                # It was given up because its line was not there yet: it came late over a network, and counts.
+                cursor.execute(SQL.revive_shred.sql, {"shred_id": line.shred})
                 return
-            # A ledger key that is out of reach stops the start: without the fences, late records would bring them back.
-            fences = self._ledger.fences_of(line)
+            if line.kind == "tenant":
+                self._know_closing(cursor, line, TOLD_BY_THE_LEDGER)
+                return
+            fences = self._fences_of(line)
             tree = Tree(cursor, self._roots)
             if fences.key is not None:
                 tree.adopt_service_key(line.tenant, "fence", quarter(line.at), fences.key)
@@ -100,13 +105,25 @@ class Restoring:
                     "target": target,
                     "targets": known or [line.key],
                     "profile": finding.inside(tree, target).profile if known else line.key,
-                    "ground": GROUND,
+                    "ground": TOLD_BY_THE_LEDGER,
                     "begun_at": line.at,
                 },
             )
             if not known:
                 # This copy has never met them: with their references fenced, there is nothing else to do.
                 cursor.execute(SQL.close_shred.sql, {"shred_id": line.shred, "line": line.number, "at": line.at})
+
+    def _fences_of(self, line: Line) -> Fences:
+        """Open what a line keeps sealed.
+
+        Where that has expired, the person that was asked for goes, and whoever this copy knows to be merged into that
+        one: the line says no more, and late records of them would be taken again, copy or no copy. A ledger key that is
+        out of reach stops the start: without the fences, late records would bring them back too soon.
+        """
+        try:
+            return self._ledger.fences_of(line)
+        except KeyExpired:
+            return Fences((line.key,), None, ())
 
     def _tell_again(self, line: Line) -> None:
         """Tell the log of a shred once more, if it has not heard of it: a fact is stored once."""

@@ -22,7 +22,11 @@ from psycopg.conninfo import make_conninfo
 from crypto import outbox
 from domain.errors import SettingsWrong
 from services.kafka.connecting import Broker, Mechanism
+from services.ledgers.places import LedgerPlace, place_of
 from services.roots import ROOTS_BEFORE, Where, where_of
+
+#: How long a bucket keeps each line of the ledger: while a fence may stand, and a copy of before it may be restored.
+LEDGER_YEARS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,10 +46,12 @@ class Settings:
     roots: Path
     #: Who keeps the keys above the roots, and where the roots come from while they move.
     kept: Where
-    ledger: Path
+    ledger: LedgerPlace
     signing: Path
     #: A second place of the ledger, on another disk.
-    ledger_copy: Path | None = None
+    ledger_copy: LedgerPlace | None = None
+    #: Why there is no second place although nobody wanted that; None if there is one, or none was wanted.
+    copyless: str | None = None
     #: Records sealed and stored in one transaction. Beyond 1000 the rate hardly grows, and a crash repeats
     #: more.
     batch_size: int = 1000
@@ -70,29 +76,34 @@ class Settings:
     backup_hours: int = 25
     #: Analysts are told of no group of fewer tickets than this.
     fold: int = 5
+    #: Logs of processes that a proof looks through: files, and folders with all that is below them.
+    logs: tuple[Path, ...] = ()
     #: Who acts, as it will stand, sealed, in access lines and cases.
     actor: str
 
     @classmethod
-    def read(cls, data: Path | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
+    def read(cls, data: Path | None = None, environ: Mapping[str, str] = os.environ, *, make: bool = True) -> Settings:
         """Read the settings and create the folders that do not exist yet, for nobody else to look into.
+
+        Without `make` nothing is created, and a data folder that has no id yet is refused.
 
         Raises:
             SettingsWrong: a setting is missing, malformed, unsafe or contradicts another. The message names
                 the variable and never repeats a DSN.
         """
         data = (data.expanduser().resolve() if data else None) or _folder(environ, "SEALDESK_DATA")
-        log_dsn, keys_dsn = log_dsn_of(environ), _dsn(environ, "KEYS")
+        log_dsn, keys_dsn = log_dsn_of(environ), keys_dsn_of(environ)
         if (log_dsn is None) != (keys_dsn is None):
             raise SettingsWrong("Set both SEALDESK_LOG_DSN and SEALDESK_KEYS_DSN, or neither.")
         if data is None and log_dsn is None:
             raise SettingsWrong(
                 "Say where the data is: --data FOLDER, SEALDESK_DATA, or SEALDESK_LOG_DSN and _KEYS_DSN."
             )
-        if data is not None:
+        if data is not None and make:
             _create(data)
-        secrets = _secrets(data, environ)
-        for folder in secrets.values():
+        secrets = _secrets(data, environ, make=make)
+        ledger, copy, copyless = _ledgers(data, secrets, environ, make=make)
+        for folder in (*secrets.values(), *((copy,) if isinstance(copy, Path) else ())) if make else ():
             _create(folder)
         return cls(
             data=data,
@@ -102,9 +113,10 @@ class Settings:
             blobs=environ.get("SEALDESK_BLOBS") or (None if data is None else str(data / "blobs")),
             roots=secrets["SEALDESK_ROOTS"],
             kept=_kept(data, secrets, environ),
-            ledger=secrets["SEALDESK_LEDGER"],
+            ledger=ledger,
             signing=secrets["SEALDESK_SIGNING"],
-            ledger_copy=_ledger_copy(data, secrets, environ),
+            ledger_copy=copy,
+            copyless=copyless,
             batch_size=_number(environ, "SEALDESK_BATCH", cls.batch_size, least=1),
             brake=_number(environ, "SEALDESK_BRAKE", cls.brake, least=0),
             fence_days=_number(environ, "SEALDESK_FENCE_DAYS", cls.fence_days, least=1),
@@ -116,22 +128,56 @@ class Settings:
             epoch_hours=_number(environ, "SEALDESK_EPOCH_HOURS", cls.epoch_hours, least=1),
             backup_hours=_number(environ, "SEALDESK_BACKUP_HOURS", cls.backup_hours, least=1),
             fold=_number(environ, "SEALDESK_FOLD", cls.fold, least=2),
+            logs=tuple(Path(name).expanduser() for name in environ.get("SEALDESK_LOGS", "").split(os.pathsep) if name),
             actor=environ.get("SEALDESK_ACTOR") or _login_name(),
         )
 
 
-def _ledger_copy(data: Path | None, secrets: Mapping[str, Path], environ: Mapping[str, str]) -> Path | None:
-    """Return the second place of the ledger, which lies apart from the data, the roots and the first."""
-    folder = _folder(environ, "SEALDESK_LEDGER_COPY")
-    if folder is None:
-        return None
-    for what, other in {"SEALDESK_DATA": data, **secrets}.items():
-        if other is not None and (folder.is_relative_to(other) or other.is_relative_to(folder)):
-            raise SettingsWrong(
-                f"SEALDESK_LEDGER_COPY and {what} lie in each other: give it a folder, and a disk, apart."
-            )
-    _create(folder)
-    return folder
+def _ledgers(
+    data: Path | None, secrets: Mapping[str, Path], environ: Mapping[str, str], *, make: bool
+) -> tuple[LedgerPlace, LedgerPlace | None, str | None]:
+    """Return both places of the ledger; the second is None if there is one only, and why, if nobody wanted that.
+
+    Whoever says where the ledger is says so of its copy, too. By default there are two folders.
+    """
+    broker, days = broker_of(environ), _number(environ, "SEALDESK_FENCE_DAYS", Settings.fence_days, least=1)
+    years = _number(environ, "SEALDESK_LEDGER_YEARS", LEDGER_YEARS, least=1)
+    place: LedgerPlace
+    if "SEALDESK_LEDGER" in secrets:
+        place = secrets["SEALDESK_LEDGER"]
+    else:
+        place = place_of("SEALDESK_LEDGER", environ["SEALDESK_LEDGER"], broker, years=years, fence_days=days)
+    said = environ.get("SEALDESK_LEDGER_COPY")
+    if said == "none" or (not said and (environ.get("SEALDESK_LEDGER") or data is None)):
+        return place, None, None
+    if not said:
+        assert data is not None
+        folder = _default_copy(data, make=make)
+        try:
+            _see_apart("the default of SEALDESK_LEDGER_COPY", folder, data, secrets)
+            if make:
+                _create(folder)
+        except SettingsWrong as error:
+            return place, None, str(error)
+        return place, folder, None
+    copy = place_of("SEALDESK_LEDGER_COPY", said, broker, years=years, fence_days=days)
+    if copy == place:
+        raise SettingsWrong("SEALDESK_LEDGER_COPY and SEALDESK_LEDGER are one place: a copy has another.")
+    if isinstance(copy, Path):
+        _see_apart("SEALDESK_LEDGER_COPY", copy, data, secrets)
+    return place, copy, None
+
+
+def _see_apart(what: str, copy: Path, data: Path | None, secrets: Mapping[str, Path]) -> None:
+    """Refuse a copy in a folder of something else, or around one."""
+    for name, other in {"SEALDESK_DATA": data, **secrets}.items():
+        if other is not None and (copy.is_relative_to(other) or other.is_relative_to(copy)):
+            raise SettingsWrong(f"{what} and {name} lie in each other: give it a folder, and a disk, apart.")
+
+
+def _default_copy(data: Path, *, make: bool) -> Path:
+    """Return a folder that is apart from the first also where state and configuration lie in one, as on macOS."""
+    return platformdirs.user_state_path("sealdesk").resolve() / str(_house_id(data, make=make)) / "ledger-copy"
 
 
 def log_dsn_of(environ: Mapping[str, str] = os.environ) -> str | None:
@@ -141,6 +187,15 @@ def log_dsn_of(environ: Mapping[str, str] = os.environ) -> str | None:
         SettingsWrong: the DSN is malformed, or the file of its password cannot be read.
     """
     return _dsn(environ, "LOG")
+
+
+def keys_dsn_of(environ: Mapping[str, str] = os.environ) -> str | None:
+    """Read where the key database is; None without SEALDESK_KEYS_DSN.
+
+    Raises:
+        SettingsWrong: the DSN is malformed, or the file of its password cannot be read.
+    """
+    return _dsn(environ, "KEYS")
 
 
 def quarantine_days_of(environ: Mapping[str, str] = os.environ) -> int:
@@ -246,15 +301,16 @@ def topic_days_of(environ: Mapping[str, str] = os.environ) -> int:
     return _number(environ, "SEALDESK_TOPIC_DAYS", Settings.topic_days, least=1)
 
 
-def _secrets(data: Path | None, environ: Mapping[str, str]) -> dict[str, Path]:
-    """Return the folders of roots, ledger and signing key by the variable that sets each."""
+def _secrets(data: Path | None, environ: Mapping[str, str], *, make: bool) -> dict[str, Path]:
+    """Return the folders of roots, ledger and signing key by the variable that sets each, if it is in a folder."""
     found: dict[str, Path] = {}
-    for variable in ("SEALDESK_ROOTS", "SEALDESK_LEDGER", "SEALDESK_SIGNING"):
+    elsewhere = (environ.get("SEALDESK_LEDGER") or "").startswith(("kafka://", "s3://"))
+    for variable in ("SEALDESK_ROOTS", *(() if elsewhere else ("SEALDESK_LEDGER",)), "SEALDESK_SIGNING"):
         folder = _folder(environ, variable)
         if folder is None:
             if data is None:
                 raise SettingsWrong(f"Without a data folder there is no default for {variable}: set it.")
-            house = platformdirs.user_config_path("sealdesk").resolve() / str(_house_id(data))
+            house = platformdirs.user_config_path("sealdesk").resolve() / str(_house_id(data, make=make))
             folder = house / variable.removeprefix("SEALDESK_").lower()
         if data is not None and folder.is_relative_to(data):
             raise SettingsWrong(
@@ -278,9 +334,11 @@ def _kept(data: Path | None, secrets: Mapping[str, Path], environ: Mapping[str, 
     return where
 
 
-def _house_id(data: Path) -> UUID:
+def _house_id(data: Path, *, make: bool) -> UUID:
     """Return the random id that ties a data folder to its secrets, even after a move or a restore."""
     path = data / "id"
+    if not make and not path.exists():
+        raise SettingsWrong(f"{path} is not there: nothing was started in this data folder yet, or it is another one.")
     draft = data / f"id.{uuid4()}"
     if not path.exists():
         draft.touch(mode=0o600)

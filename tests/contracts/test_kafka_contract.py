@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kafka import TopicPartition, codec
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition, codec
 from kafka.consumer.fetcher import Fetcher
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.errors import CorruptRecordError
+from kafka.errors import CorruptRecordError, IllegalStateError, KafkaError, LeaderNotAvailableError
+from kafka.protocol.api_key import ApiKey
+from kafka.protocol.consumer import OffsetForLeaderEpochResponse as _Ends
+from kafka.protocol.metadata import MetadataRequest
 from kafka.record.memory_records import MemoryRecords, MemoryRecordsBuilder
 
-from services.kafka import decoding, inflating
+from services.kafka import decoding, epochs, inflating
+from services.kafka.connecting import Broker
 from services.kafka.decoding import Unreadable
 from services.kafka.inflating import CannotInflate, TooLarge, inflate
 
@@ -165,3 +171,82 @@ def test_the_assignor_claims_what_it_was_given_until_it_is_told_otherwise() -> N
     assert assignor.metadata(["t"]).owned_partitions
     assignor.member_assignment = None
     assert not assignor.metadata(["t"]).owned_partitions
+
+
+# -- what `epochs` and `faring` rely on beneath the surface of a client ------------------------------------------------
+
+
+@pytest.fixture
+def consumer(broker: Broker) -> Iterator[KafkaConsumer]:
+    client = KafkaConsumer(bootstrap_servers=broker.bootstrap, group_id=None, auto_offset_reset="earliest")
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def place(broker: Broker) -> TopicPartition:
+    topic = f"contract-{uuid4()}"
+    producer = KafkaProducer(bootstrap_servers=broker.bootstrap)
+    producer.send(topic, b"a record", partition=0).get(timeout=30)
+    producer.close()
+    return TopicPartition(topic, 0)
+
+
+def test_a_client_knows_who_leads_a_partition_once_it_has_heard_of_the_topic(
+    consumer: KafkaConsumer, place: TopicPartition
+) -> None:
+    cluster = consumer._manager.cluster
+    assert cluster.leader_for_partition(TopicPartition("nobody-has-this", 0)) is None
+    consumer.assign([place])
+    consumer.poll(timeout_ms=10_000, max_records=1)
+    assert cluster.leader_for_partition(place) in {node.node_id for node in cluster.brokers()}
+    assert cluster.leader_for_partition(TopicPartition(place.topic, 999)) is None
+
+
+def test_a_client_runs_what_is_asked_of_one_broker_and_gives_its_answer_or_its_error(
+    consumer: KafkaConsumer, place: TopicPartition
+) -> None:
+    manager = consumer._manager
+    consumer.assign([place])
+    consumer.poll(timeout_ms=10_000, max_records=1)
+    leader = manager.cluster.leader_for_partition(place)
+    asked = MetadataRequest(topics=[MetadataRequest.MetadataRequestTopic(name=place.topic)])
+    answer = manager.run(epochs._sent, manager, asked, leader)
+    assert [topic.name for topic in answer.topics] == [place.topic]
+
+    async def refuses(_: object) -> None:
+        raise LeaderNotAvailableError("as it was raised")
+
+    with pytest.raises(LeaderNotAvailableError, match="as it was raised"):
+        manager.run(refuses, manager)
+    with pytest.raises(KafkaError):
+        manager.run(epochs._sent, manager, asked, 999)
+
+
+def test_a_client_says_which_questions_its_brokers_know(consumer: KafkaConsumer, place: TopicPartition) -> None:
+    known = consumer._manager.broker_version_data.api_versions
+    assert ApiKey.Metadata in known
+    # The broker in memory does not know this one; `tests/kafka/test_clearing.py` asks Apache Kafka itself.
+    assert ApiKey.OffsetForLeaderEpoch not in known
+    assert epochs.epoch_ends(consumer, {place: 0}) == {}
+
+
+def test_the_answer_about_epochs_has_the_fields_that_are_read() -> None:
+    one = _Ends.OffsetForLeaderTopicResult.EpochEndOffset(error_code=0, partition=3, leader_epoch=2, end_offset=7)
+    answer = _Ends(topics=[_Ends.OffsetForLeaderTopicResult(topic="t", partitions=[one])])
+    [topic] = _Ends.decode(answer.encode(version=4), version=4).topics
+    [said] = topic.partitions
+    assert (topic.topic, said.partition, said.error_code, said.end_offset) == ("t", 3, 0, 7)
+
+
+def test_a_position_that_is_not_to_be_waited_for_is_what_the_client_knows(
+    consumer: KafkaConsumer, place: TopicPartition
+) -> None:
+    with pytest.raises(IllegalStateError):
+        consumer.position(place, timeout_ms=0)
+    consumer.assign([place])
+    before = time.monotonic()
+    assert consumer.position(place, timeout_ms=0) is None
+    assert time.monotonic() - before < 1, "a broker would be given seconds"
+    consumer.seek(place, 1)
+    assert consumer.position(place, timeout_ms=0) == 1

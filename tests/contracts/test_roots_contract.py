@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
@@ -18,7 +20,7 @@ from crypto.hsm import Pkcs11Keeper
 from crypto.keepers import KeptRoots, MovingRoots
 from crypto.kms import PENDING_DAYS, KmsKeeper
 from crypto.roots import FileRoots, Roots
-from domain.errors import KeysUnavailable, NobodyCanAct
+from domain.errors import KeyExpired, KeysUnavailable, NobodyCanAct
 from tests import softhsm
 
 Make = Callable[[Path], Roots]
@@ -121,6 +123,21 @@ def test_a_secret_outlives_epochs(make: Make, tmp_path: Path) -> None:
         roots.secret("never-made", create=False)
 
 
+def test_a_new_place_that_is_down_leaves_no_secret_behind_in_the_old_one(tmp_path: Path, aws: str) -> None:
+    before = FileRoots(tmp_path / "before")
+    before.secret("ledger-2026-Q3")
+    down = MovingRoots(before, KeptRoots(tmp_path / "after", KmsKeeper("http://127.0.0.1:1")))
+    for name in ("ledger-2026-Q3", "ledger-2026-Q4"):
+        with pytest.raises(KeysUnavailable):
+            down.secret(name)
+    assert before.secrets() == ["ledger-2026-Q3"]
+
+    up = MovingRoots(before, KeptRoots(tmp_path / "after", KmsKeeper(aws)))
+    made = up.secret("ledger-2026-Q4").material
+    assert before.secret("ledger-2026-Q4", create=False).material == made, "who does not know of the move finds it, too"
+    assert up.after.secret("ledger-2026-Q4", create=False).material == made
+
+
 def test_many_at_once_end_with_one_root_and_one_secret(make: Make, tmp_path: Path) -> None:
     found: list[bytes] = []
 
@@ -214,3 +231,97 @@ def test_imported_material_is_deleted_at_once(aws: str, monkeypatch: pytest.Monk
     assert imported["ImportToken"] == b"token"
     oaep = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), label=None)
     assert len(private.decrypt(imported["EncryptedKeyMaterial"], oaep)) == 32
+
+
+def test_a_secret_that_had_its_time_is_told_from_one_that_is_missing_and_never_made_again(
+    make: Make, tmp_path: Path
+) -> None:
+    roots = make(tmp_path / "roots")
+    roots.secret("ledger-2025-Q1")
+    kept = roots.secret("ledger-2026-Q4").material
+    for _ in range(2):
+        assert roots.expire("ledger-2025-Q1").tzinfo is not None
+    for again in (roots, make(tmp_path / "roots")):
+        assert again.secrets() == ["ledger-2026-Q4"]
+        for create in (False, True):
+            with pytest.raises(KeyExpired):
+                again.secret("ledger-2025-Q1", create=create)
+        with pytest.raises(KeysUnavailable) as missing:
+            again.secret("ledger-2025-Q2", create=False)
+        assert not isinstance(missing.value, KeyExpired)
+        assert again.secret("ledger-2026-Q4", create=False).material == kept
+
+
+def test_a_copy_of_a_secret_that_had_its_time_comes_back_in_vain(make: Make, tmp_path: Path) -> None:
+    roots = make(tmp_path / "roots")
+    roots.secret("ledger-2025-Q1")
+    copies = {path: path.read_bytes() for path in tmp_path.rglob("ledger-2025-Q1.*")}
+    assert copies
+    roots.expire("ledger-2025-Q1")
+    for path, content in copies.items():
+        path.write_bytes(content)
+        path.chmod(0o600)
+    with pytest.raises(KeyExpired):
+        roots.secret("ledger-2025-Q1", create=False)
+    assert roots.secrets() == ["ledger-2025-Q1"]
+    roots.expire("ledger-2025-Q1")
+    assert roots.secrets() == []
+
+
+def test_an_hsm_destroys_its_own_key_of_a_secret_that_had_its_time(hsm: Pkcs11Keeper, tmp_path: Path) -> None:
+    """So a copy of the whole folder, from before and with no mark, opens nothing."""
+    roots = KeptRoots(tmp_path / "roots", hsm)
+    roots.secret("ledger-2025-Q1")
+    other = roots.secret("ledger-2026-Q4").material
+    shutil.copytree(tmp_path / "roots", tmp_path / "copy")
+    roots.expire("ledger-2025-Q1")
+    copy = KeptRoots(tmp_path / "copy", hsm)
+    with pytest.raises(KeysUnavailable):
+        copy.secret("ledger-2025-Q1", create=False)
+    assert copy.secret("ledger-2026-Q4", create=False).material == other
+
+
+def test_kms_destroys_its_own_key_of_a_secret_that_had_its_time_after_the_waiting_period(
+    aws: str, tmp_path: Path
+) -> None:
+    roots = KeptRoots(tmp_path / "roots", KmsKeeper(aws))
+    roots.secret("ledger-2025-Q1")
+    roots.secret("ledger-2026-Q4")
+    wanted = datetime.now(UTC) + timedelta(days=PENDING_DAYS)
+    assert abs(roots.expire("ledger-2025-Q1") - wanted) < timedelta(minutes=1)
+    # moto's server still decrypts under a key that waits for its deletion, which KMS does not.
+    kms, house = boto3.client("kms", endpoint_url=aws), (tmp_path / "roots" / "house").read_text()
+    states = {
+        name: kms.describe_key(KeyId=f"alias/sealdesk/{house}/secret-{name}")["KeyMetadata"]["KeyState"]
+        for name in ("ledger-2025-Q1", "ledger-2026-Q4")
+    }
+    assert states == {"ledger-2025-Q1": "PendingDeletion", "ledger-2026-Q4": "Enabled"}
+
+
+def test_that_secrets_had_their_time_moves_along(hsm: Pkcs11Keeper, tmp_path: Path) -> None:
+    before, after = FileRoots(tmp_path / "before"), KeptRoots(tmp_path / "after", hsm)
+    before.current()
+    for name in ("ledger-2025-Q1", "ledger-2026-Q4"):
+        before.secret(name)
+    before.expire("ledger-2025-Q1")
+    moving = MovingRoots(before, after)
+    moving.turn(moving.current())
+    moving.destroy(1)
+    assert moving.leave()
+    assert (after.secrets(), after.expired(), before.secrets()) == (["ledger-2026-Q4"], ["ledger-2025-Q1"], [])
+    with pytest.raises(KeyExpired):
+        after.secret("ledger-2025-Q1")
+
+
+def test_a_secret_that_stood_under_the_common_key_of_the_device_opens_as_ever(
+    hsm: Pkcs11Keeper, tmp_path: Path
+) -> None:
+    roots = KeptRoots(tmp_path / "roots", hsm)
+    made = roots.secret("ledger-2026-Q4").material
+    [file] = (tmp_path / "roots" / "secrets").glob("*.wrapped")
+    house = (tmp_path / "roots" / "house").read_text()
+    hsm.make(f"sealdesk/{house}/secrets")
+    file.write_bytes(hsm.wrap(f"sealdesk/{house}/secrets", made))
+    assert roots.secret("ledger-2026-Q4", create=False).material == made
+    roots.expire("ledger-2026-Q4")
+    assert not file.exists()

@@ -15,16 +15,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from crypto.certificates import (
-    EXACT_INTEGERS,
-    canonical,
-    load_or_create,
-    reissued,
-    shred_certificate,
-    sign,
-    told_entry,
-    verify,
-)
+from crypto.accounts import shred_certificate, told_entry
+from crypto.canonical import EXACT_INTEGERS, canonical
+from crypto.certificates import load_or_create, reissued, sign, verify
 from domain.errors import CertificateInvalid, KeysUnavailable, RootsUnsafe, SettingsWrong
 
 KEY = Ed25519PrivateKey.from_private_bytes(b"k" * 32)

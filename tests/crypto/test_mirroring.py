@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -19,7 +21,33 @@ from crypto.wrapping import Key
 from domain.errors import LedgerBroken
 from domain.ids import TenantId
 
-SIGNING = Ed25519PrivateKey.generate()
+REPOSITORY = Path(__file__).parents[2]
+SIGNING = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
+
+APPEND = """
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from crypto.ledger import Fences, FileLedger
+from crypto.mirroring import MirroredLedger
+from crypto.roots import FileRoots
+from crypto.wrapping import Key
+
+folder, signing = Path(sys.argv[1]), Ed25519PrivateKey.from_private_bytes(b"k" * 32)
+places = [FileLedger(folder / name, signing, FileRoots(folder / "roots")) for name in ("first", "second")]
+ledger = MirroredLedger(*places)
+print("ready", flush=True)
+sys.stdin.readline()
+for _ in range(15):
+    line = ledger.append(
+        tenant=uuid4(), kind="subject", key=uuid4(), shred=uuid4(), at=datetime(2026, 11, 24, tzinfo=UTC),
+        fences=Fences((), Key(bytes(32)), (bytes(32),)), issue_counter=1,
+    )
+    assert places[1].find(line.shred) == line, "it stands in both places"
+    print(line.number, line.shred, flush=True)
+"""
 
 
 def place(folder: Path, name: str) -> FileLedger:
@@ -87,3 +115,25 @@ def test_a_line_that_was_changed_in_one_place_is_not_taken_over(tmp_path: Path) 
     path.write_bytes(path.read_bytes().replace(b'"issue_counter":1', b'"issue_counter":2', 1))
     with pytest.raises(LedgerBroken):
         mirrored(tmp_path).head()
+
+
+def test_processes_that_append_at_once_make_one_chain_in_both_places(tmp_path: Path) -> None:
+    first = shred(mirrored(tmp_path))
+    words = [sys.executable, "-c", APPEND, str(tmp_path)]
+    writers = [
+        subprocess.Popen(words, cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    for writer in writers:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "ready\n"
+    for writer in writers:
+        assert writer.stdin is not None
+        writer.stdin.write("go\n")
+        writer.stdin.flush()
+    told = sorted(tuple(said.split()) for writer in writers for said in writer.communicate()[0].splitlines())
+    lines = list(place(tmp_path, "first").read())
+    assert lines == list(place(tmp_path, "second").read())
+    assert [line.number for line in lines] == list(range(1, 47))
+    assert lines[0] == first
+    assert sorted((str(line.number), str(line.shred)) for line in lines[1:]) == told

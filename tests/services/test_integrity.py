@@ -13,6 +13,7 @@ from psycopg.rows import DictRow
 from crypto.findings import Report, Wrong
 from crypto.integrity import Integrity
 from domain.errors import KeysUnavailable
+from services.drill import Copies
 from services.embedded import Endpoints
 from services.integrity import Answers, LogIntegrity
 from services.log import STATEMENTS
@@ -86,7 +87,7 @@ def test_every_fact_gives_one_of_four_answers(desk: Desk) -> None:
 
     stream = next(fact for fact in facts if fact.position == opened[0]).stream
     keys_sql(desk, "UPDATE leaves SET wrapped = NULL WHERE thing_id = %s", stream)
-    with desk.house.facts.cursor() as log:
+    with desk.house.as_login.cursor() as log:
         log.execute("UPDATE facts_events SET seal = seal || '\\x00' WHERE notification_id = %s", (opened[1],))
         log.execute("UPDATE facts_events SET seal = '\\x09' WHERE notification_id = %s", (opened[2],))
     answers = log_answers(desk)
@@ -165,3 +166,41 @@ def test_somebody_who_was_shredded_and_rolled_back_to_living_is_named_by_the_led
     [finding] = of_the_keys(desk).named
     assert (finding.kind, finding.wrong, finding.number) == ("subject", Wrong.LIVING, 1)
     assert isinstance(finding.id, UUID)
+
+
+def test_whom_a_restored_copy_never_met_is_no_finding_and_whom_it_knew_is(databases: Endpoints, tmp_path: Path) -> None:
+    copies = Copies(databases)
+    try:
+        with desk_house(databases, tmp_path) as opened:
+            desk = Desk(opened)
+            desk.happens("contact.created", "contact 1", id=1, name="Ann Abbott")
+        copies.make("before")
+        with desk_house(databases, tmp_path) as opened:
+            desk = Desk(opened)
+            desk.said = [b""] * 10
+            desk.happens("contact.created", "contact 2", id=2, name="Bo Brook")
+            desk.happens("contact.created", "contact 3", id=3, name="Cy Crane")
+            desk.happens("contact.merged", "contact 1", primary_contact_id=1, secondary_contact_ids=[3])
+            desk.shred("contact 1")
+            desk.shred("contact 2")
+        copies.restore("before")
+        with desk_house(databases, tmp_path) as opened:
+            desk = Desk(opened)
+            assert of_the_keys(desk).is_clean, "of the merged pair it knew one, and nobody of the other shred"
+
+            keys_sql(desk, "DELETE FROM subjects")
+            gone = [finding for finding in of_the_keys(desk).named if finding.wrong is Wrong.MISSING]
+            assert [finding.number for finding in gone if finding.kind == "subject"] == [1], "and one it knew"
+    finally:
+        copies.drop()
+
+
+def test_a_ledger_key_out_of_reach_is_a_finding_of_each_line_that_needs_it(desk: Desk, tmp_path: Path) -> None:
+    desk.shred("contact 1")
+    desk.shred("contact 2")
+    assert of_the_keys(desk).is_clean
+    for path in (tmp_path / "roots" / "secrets").glob("ledger-*"):
+        path.unlink()
+    found = of_the_keys(desk)
+    assert set(found.found) == {("line", Wrong.KEYLESS)}
+    assert [finding.number for finding in found.named] == [1, 2]

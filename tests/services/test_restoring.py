@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
+from crypto.integrity import Integrity
 from crypto.keystore import rows_of
 from crypto.turning import Turning
-from domain.errors import GateShut, KeysBehind, KeysUnavailable, LedgerBroken
+from domain.errors import GateShut, KeysBehind, KeysUnavailable, LedgerBroken, LedgerUnavailable
 from domain.personal import Kind, Reference
 from services import drill, epochs, gate, wiring
 from services.cli.app import run
@@ -204,6 +205,66 @@ def test_a_running_house_stops_when_an_older_copy_takes_the_place_of_its_keys(
             gate.check(desk.house.facts, desk.house.keys, desk.house.ledger)
 
 
+@pytest.mark.parametrize("longest", [gate.LINES, 0])
+def test_a_key_database_from_before_a_shred_is_found_however_long_the_ledger(
+    databases: Endpoints, tmp_path: Path, copies: Copies, monkeypatch: pytest.MonkeyPatch, longest: int
+) -> None:
+    """The log was told of every line and is not restored: it cannot answer for the key database."""
+    monkeypatch.setattr(gate, "LINES", longest)
+    with opened(databases, tmp_path) as desk:
+        fill(desk)
+    copies.make("b0")
+    with opened(databases, tmp_path) as desk:
+        desk.shred("contact 1")
+        desk.shred("ticket 22")
+    with opened(databases, tmp_path) as desk:
+        assert desk.house.facts.line_seen() == desk.house.ledger.head() == 2
+    copies.restore("b0", "keys")
+    with pytest.raises(GateShut, match="older than its log"), opened(databases, tmp_path):
+        pass
+    with wiring.databases(databases) as (facts, keys):
+        gate.accept_loss(facts, keys)
+    with wiring.examined(desk.house.settings) as found, pytest.raises(GateShut, match="has not heard of a shred"):
+        gate.check(found.facts, found.keys, found.ledger)
+    with opened(databases, tmp_path) as desk:
+        assert names(desk) == {"bob", "cy"}
+        assert desk.happens("contact.updated", "contact 1", id=1, name="ann").refused == 1
+        assert desk.happens("ticket.replied", "ticket 22", ticket_id=22, body="late", user_id=2).refused == 1
+        gate.check(desk.house.facts, desk.house.keys, desk.house.ledger)
+
+
+@pytest.mark.parametrize("lacking", [[1], [2], [3], [1, 3], [2, 3], [1, 2, 3]])
+def test_whichever_lines_the_key_database_lacks_are_named_and_nothing_else_is_read(
+    databases: Endpoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lacking: list[int]
+) -> None:
+    with opened(databases, tmp_path) as desk:
+        fill(desk)
+        for number in (1, 2, 3):
+            desk.shred(f"contact {number}")
+    monkeypatch.setattr(gate, "LINES", 0)
+    with opened(databases, tmp_path) as desk:
+        house = desk.house
+        read: list[int] = []
+        whole = house.ledger.since
+
+        def since(number: int) -> Iterator[Any]:
+            for line in whole(number):
+                read.append(line.number)
+                yield line
+
+        monkeypatch.setattr(house.ledger, "since", since)
+        monkeypatch.setattr(house.ledger, "read", lambda: pytest.fail("the whole ledger was read"))
+        gate.check(house.facts, house.keys, house.ledger)
+        assert read == [], "where nothing is new, only the end is looked at"
+        with house.keys.transaction() as cursor:
+            cursor.execute("DELETE FROM shreds WHERE line = ANY(%s)", [lacking])
+        with pytest.raises(GateShut, match="has not heard of a shred"):
+            gate.check(house.facts, house.keys, house.ledger)
+        assert read == list(range(min(lacking), max(lacking) + 1))
+        unknown, untold = gate.lines_missing(house.facts, house.keys, house.ledger)
+        assert ([line.number for line in unknown], untold) == (lacking, [])
+
+
 def test_every_root_in_use_has_to_open_before_anything_is_made(databases: Endpoints, tmp_path: Path) -> None:
     with opened(databases, tmp_path) as desk:
         fill(desk)
@@ -259,6 +320,76 @@ def test_a_ledger_key_that_is_out_of_reach_stops_the_start_and_carries_out_no_ha
         desk = desk_of(house)
         assert names(desk) == {"bob", "cy"}
         assert desk.happens("contact.updated", "contact 1", id=1, name="ann").refused == 1
+
+
+def test_once_the_fences_have_expired_a_restored_copy_still_carries_the_shred_out(
+    databases: Endpoints, tmp_path: Path, copies: Copies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(databases, tmp_path) as desk:
+        fill(desk)
+        desk.happens("contact.merged", "contact 1", primary_contact_id=1, secondary_contact_ids=[3])
+    copies.make("b0")
+    with opened(databases, tmp_path) as desk:
+        desk.happens("contact.created", "contact 9", id=9, name="zoe", email="zoe@example.org")
+        desk.shred("contact 1")
+        desk.shred("contact 9")
+    monkeypatch.setattr(wiring, "now", lambda: now() + timedelta(days=600))
+    with desk_house(databases, tmp_path):
+        assert not list((tmp_path / "roots" / "secrets").glob("ledger-*.key")), "the ledger key went with the fences"
+    copies.restore("b0")
+    with desk_house(databases, tmp_path) as house:
+        desk = desk_of(house)
+        assert names(desk) == {"bob"}
+        assert sum(house.residue.of_all(desk.tenant.id).values()) == 0
+        assert Integrity(house.keys, house.roots, house.ledger, wiring.now).check().is_clean
+    with desk_house(databases, tmp_path) as house:
+        desk = desk_of(house)
+        # As without a restore: the fences have had their time, and whoever comes is somebody new.
+        for number, name in ((1, "ann"), (9, "zoe")):
+            assert desk.happens("contact.updated", f"contact {number}", id=number, name=name).stored == 1
+        assert names(desk) == {"bob", "ann", "zoe"}
+
+
+def test_a_reference_that_expired_says_nothing_of_an_earlier_certificate(
+    databases: Endpoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(databases, tmp_path) as desk:
+        fill(desk)
+        desk.shred("contact 1")
+    monkeypatch.setattr(wiring, "now", lambda: now() + timedelta(days=600))
+    with desk_house(databases, tmp_path) as house:
+        desk = desk_of(house)
+        certificate = desk.shred("contact 2")
+        for number, found in ((1, None), (2, certificate)):
+            reference = Reference(Kind.PERSON, str(number))
+            assert house.shredding.first_certificate(desk.tenant.id, reference) == found
+
+
+def test_a_line_that_comes_late_over_a_network_is_carried_out_although_its_shred_was_given_up(
+    databases: Endpoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with desk_house(databases, tmp_path) as house:
+        desk, append, sent = desk_of(house), house.ledger.append, []
+
+        def unanswered(**entry: Any) -> Any:
+            sent.append(entry)
+            raise LedgerUnavailable("the brokers do not say")
+
+        fill(desk)
+        monkeypatch.setattr(house.ledger, "append", unanswered)
+        with pytest.raises(LedgerUnavailable):
+            desk.shred("contact 1")
+        assert house.shredding.resume() == 1
+        assert names(desk) == {"ann", "bob", "cy"}, "it was given up"
+        append(**sent[0])
+        with pytest.raises(GateShut, match="has not heard of a shred"):
+            gate.check(house.facts, house.keys, house.ledger)
+    with desk_house(databases, tmp_path) as house:
+        desk = desk_of(house)
+        assert names(desk) == {"bob", "cy"}
+        assert desk.happens("contact.updated", "contact 1", id=1, name="ann").refused == 1
+        gate.check(house.facts, house.keys, house.ledger)
+        assert Integrity(house.keys, house.roots, house.ledger, now).check().is_clean
 
 
 def test_the_drill_holds_in_every_case_and_says_so_in_its_last_line(capfd: pytest.CaptureFixture[str]) -> None:
