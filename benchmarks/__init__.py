@@ -8,6 +8,7 @@ seal       a record in an envelope, from its publisher to the desk
 rebuild    facts to read models
 shred      a request to its certificate
 turn       a turn of the root epoch, with some people shredded
+proving    the search for what a person said, against reading
 library    the other side of intake: the eventsourcing library as it comes
 clear      the other side of intake and shred: the same facts without keys, register and seals
 masking    the other side of shred: forget by rewriting rows

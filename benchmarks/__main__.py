@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
-from benchmarks import document, intake, rebuild, seal, shred, turn
+from benchmarks import document, intake, proving, rebuild, seal, shred, turn
 from benchmarks.figures import REPEATS, Figure, Progress
 
 #: Gives the figures for so many facts (or subjects), so often repeated.
@@ -21,6 +21,7 @@ BENCHMARKS: Mapping[str, tuple[Measure, int]] = MappingProxyType(
         "shred": (shred.measure, shred.FACTS),
         "seal": (seal.measure, seal.FACTS),
         "turn": (turn.measure, turn.SUBJECTS),
+        "proving": (proving.measure, proving.FACTS),
     }
 )
 

@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from crypto.certificates import canonical
+from crypto.canonical import canonical
 from domain.errors import CertificateInvalid, SettingsWrong
 
 FORMAT = "sealdesk-public-half/1"

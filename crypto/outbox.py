@@ -19,7 +19,7 @@ import orjson
 from psycopg import Cursor
 from psycopg.rows import DictRow
 
-from crypto import certificates
+from crypto import accounts
 from crypto.keystore import rows_of
 from crypto.recipients import SQL, STATUSES, Kind, Recipient, Recipients, is_signed
 from crypto.sealing import padme
@@ -316,16 +316,16 @@ def overtake(cursor: Cursor[DictRow], people: Sequence[UUID], *, at: datetime) -
     cursor.execute(SQL.overtake_news.sql, {"people": list(people), "at": at})
 
 
-def told_of(cursor: Cursor[DictRow], shred: UUID, *, topic_days: int) -> certificates.Body:
+def told_of(cursor: Cursor[DictRow], shred: UUID, *, topic_days: int) -> accounts.Body:
     """Say for a certificate who was to be told, how many acknowledged, and until when the keys live.
 
     `topic_days` is how long the topic keeps what recipients without a key read in clear.
     """
     [row] = rows_of(cursor, SQL.told_of_shred.sql, shred=shred)
     if not row["news"]:
-        return certificates.told_entry()
+        return accounts.told_entry()
     since: datetime | None = row["in_clear_since"]
-    return certificates.told_entry(
+    return accounts.told_entry(
         recipients=row["recipients"],
         acknowledged=row["acknowledged"],
         unnamed=int(row["unnamed"]),

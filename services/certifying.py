@@ -18,7 +18,7 @@ from psycopg import Cursor
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
-from crypto import certificates, outbox
+from crypto import accounts, certificates, outbox
 from crypto.keystore import KeyStore, rows_of
 from crypto.ledger import Line, commitment
 from crypto.roots import Roots
@@ -27,6 +27,8 @@ from domain.errors import NobodyCanAct, ReferenceUnknown
 from domain.fact import FactAtRest
 from domain.ids import TenantId
 from services.living import Living
+from services.proving.gathering import Known
+from services.proving.proof import Proof
 from services.quarantine import Quarantine
 from services.residue import NOT_SEARCHED, Left
 
@@ -37,11 +39,15 @@ SALT_BYTES = 32
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A shred whose key is gone: its row, its ledger line, and what the person was called, where that is needed."""
+    """A shred whose key is gone: its row, its ledger line, and what the person was called, where that is needed.
+
+    `known` is what to look for where a proof was ordered.
+    """
 
     row: DictRow = field(repr=False)
     line: Line
     values: Sequence[str] = field(repr=False)
+    known: Known | None = field(default=None, repr=False)
 
 
 class Certifying:
@@ -67,18 +73,23 @@ class Certifying:
         self._clock = clock
         self._topic_days = topic_days
 
-    def certify(self, row: DictRow, begun: Begun, left: Left, search_living: bool) -> dict[str, Any]:
+    def certify(
+        self, row: DictRow, begun: Begun, left: Left, search_living: bool, proof: Proof | None = None
+    ) -> dict[str, Any]:
         """Draw up and sign the account of a shred that is swept. `left` counts the residue of each place."""
         line, values = begun.line, begun.values
         if row["step"] == "finished":
             return dict(row["certificate"])
         if row["destroyed_at"] is None:
             raise NobodyCanAct("a destroyed key has no time of destruction")
-        judged = self._quarantine.judge(TenantId(row["tenant"]), values)
+        judged = self._quarantine.judge(TenantId(row["tenant"]), values, shred=row["shred_id"])
+        counts = {name: int(count) for name, count in row["counts"].items()}
+        # What a process dropped that died behind it.
+        dropped = counts.pop("quarantine_dropped", 0) + judged.dropped
         changed: list[FactAtRest] = []
         in_text = self._living.count(TenantId(row["tenant"]), values, changed) if search_living and values else None
         salt = os.urandom(SALT_BYTES)
-        account = certificates.shred_certificate(
+        account = accounts.shred_certificate(
             certificate_id=uuid4(),
             kind=row["kind"],
             ground=row["ground"],
@@ -88,18 +99,19 @@ class Certifying:
             meaning_of_destruction=self._roots.meaning_of_destruction(),
             ledger_salt=salt,
             ledger_commitment=commitment(line, salt=salt),
-            counts={name: int(count) for name, count in row["counts"].items()},
-            quarantine_dropped=judged.dropped,
+            counts=counts,
+            quarantine_dropped=dropped,
             quarantine_not_judged=judged.not_judged,
             quarantine_not_judged_gone_by=judged.gone_by,
             residue_found=sum(left.found.values()),
             residue_not_judged=left.not_judged,
             searched=sorted(left.found),
-            not_searched=list(NOT_SEARCHED),
+            not_searched=list(NOT_SEARCHED if proof is None else proof.leaves_unsearched()),
             living_text_searched=in_text is not None,
             living_text_found=in_text,
             living_text_not_judged=len(changed),
-            sources=certificates.TOPICS_READ if self._reads_topics() else certificates.NO_TOPICS,
+            sources=accounts.TOPICS_READ if self._reads_topics() else accounts.NO_TOPICS,
+            proof=None if proof is None else proof.as_entry(),
         )
         with self._keys.transaction() as cursor:
             # Under the lock of the row: whoever answers from here on finds a certificate to issue anew.
@@ -147,7 +159,7 @@ class Certifying:
             box.looked(list(due))
         return len(due)
 
-    def _told_of(self, cursor: Cursor[DictRow], shred: UUID) -> certificates.Body:
+    def _told_of(self, cursor: Cursor[DictRow], shred: UUID) -> accounts.Body:
         return outbox.told_of(cursor, shred, topic_days=self._topic_days)
 
     def recertify_within(self, cursor: Cursor[DictRow], shred: UUID, **changes: Any) -> dict[str, Any] | None:

@@ -167,8 +167,10 @@ class Quarantine:
         with self._facts.cursor() as cursor:
             return cursor.execute(STATEMENTS.expire_quarantine.sql, {"oldest": oldest}).rowcount
 
-    def judge(self, tenant: TenantId, values: Sequence[str]) -> Judgement:
+    def judge(self, tenant: TenantId, values: Sequence[str], *, shred: UUID | None = None) -> Judgement:
         """Drop a tenant's records that hold a fenced reference, or one of these values.
+
+        The row of `shred` counts those that went for it, also if a crash comes before anybody is told.
 
         What names no known tenant cannot be judged, nor can ciphertext, what is compressed, or what was cut; nor,
         without values to look for, what is no JSON.
@@ -186,7 +188,7 @@ class Quarantine:
                 elif _is_blind(row["code"], raw, bool(wanted)):
                     unjudged += 1
                     newest = row["at"] if newest is None else max(newest, row["at"])
-            self._destroy(condemned)
+            self._destroy(condemned, shred)
             dropped += len(condemned)
         return Judgement(dropped, unjudged, None if newest is None else self._gone_by(newest))
 
@@ -234,12 +236,13 @@ class Quarantine:
         """Say on which day at the latest the key of a day is dead, if a process of sealdesk runs on it."""
         return at.astimezone(UTC).date() + timedelta(days=self._days + 1)
 
-    def _destroy(self, rows: Sequence[DictRow]) -> None:
+    def _destroy(self, rows: Sequence[DictRow], shred: UUID | None = None) -> None:
         """Keys first: a crash in between leaves rows that nobody can open, and that end with their day."""
         ids = [row["quarantine_id"] for row in rows]
         if ids:
             with self._keys.transaction() as cursor:
-                rows_of(cursor, SQL.destroy_records.sql, things=ids)
+                gone = rows_of(cursor, SQL.destroy_records.sql, things=ids)
+                cursor.execute(SQL.count_dropped.sql, {"shred_id": shred, "dropped": len(gone)})
             with self._facts.cursor() as cursor:
                 cursor.execute(STATEMENTS.leave_quarantine.sql, {"ids": ids})
 

@@ -28,8 +28,9 @@ STATEMENTS: Any = aiosql.from_str(
 )
 
 MODELS = ("contacts", "tickets", "erasures", "forums", "articles", "companies", "groups")
-#: What a search of the live databases cannot see; every certificate says so.
-NOT_SEARCHED = ("backups", "database files and write-ahead logs", "broker topics", "process logs")
+#: What a search of the live databases cannot see; every certificate says so, unless a proof has looked there.
+BACKUPS = "backups"
+NOT_SEARCHED = (BACKUPS, "database files and write-ahead logs", "broker topics", "process logs")
 PAGE = 5_000
 #: Streams whose facts are read with one query, and shreds that are looked for with one.
 STREAMS = 500
@@ -53,7 +54,7 @@ class Residue:
         self._roots = roots
 
     def of_shred(self, row: DictRow) -> Left:
-        """Count what is left of one shred, by place: keys, ways of the register, seals on the log, read models."""
+        """Count what is left of one shred, by place: keys, ways of the register, news, facts, read models."""
         ids, things = _targets(row)
         streams = self._streams(ids, things)
         broken: list[FactAtRest] = []
@@ -84,12 +85,13 @@ class Residue:
         with self._keys.transaction() as cursor:
             found["keys"] = rows_of(cursor, SQL.residue_of_keys.sql, ids=ids, things=things)[0]["found"]
             found["register"] = rows_of(cursor, SQL.residue_of_register.sql, ids=ids, things=things)[0]["found"]
+            given = {"tenant": tenant, "ids": ids, "things": things}
+            found["outbox"] = rows_of(cursor, STATEMENTS.outbox.sql, **given)[0]["found"]
             blobs = [row["key_id"] for row in rows_of(cursor, SQL.files_of.sql, ids=ids, things=things)]
         with self._facts.cursor() as cursor:
             found["files"] = rows_of(cursor, LOG.count_blobs.sql, blob_ids=blobs)[0]["found"]
             for model in MODELS:
                 statement = getattr(STATEMENTS, model).sql
-                given = {"tenant": tenant, "ids": ids, "things": things}
                 found[f"read model {model}"] = rows_of(cursor, statement, **given)[0]["found"]
         return found
 
@@ -99,7 +101,7 @@ class Residue:
         Facts of which nobody can say it, because their seals were changed, are put into `broken`.
         """
         changed = [] if broken is None else broken
-        found: Counter[str] = Counter(dict.fromkeys(("keys", "register", "files", "log"), 0))
+        found: Counter[str] = Counter(dict.fromkeys(("keys", "register", "outbox", "files", "log"), 0))
         found.update({f"read model {model}": 0 for model in MODELS})
         with self._keys.transaction() as cursor:
             shreds = rows_of(cursor, SQL.finished_shreds.sql, tenant=tenant)

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
 
-import orjson
 import typer
 
 from domain.errors import ReferenceUnknown, SettingsWrong, ShredRefused
 from domain.ids import TenantId
 from domain.personal import Kind, Reference
 from domain.vocabularies import GROUNDS
-from services.cli.asking import STDIN, agrees, found, one_line, reference, whole_text
+from services.cli.asking import STDIN, agrees, found, reference, thing_reference, whole_text
 from services.cli.entering import entered
+from services.cli.handing_over import (
+    account_of,
+    hand_over,
+    is_proven,
+    proofs_in_words,
+    searching,
+    write_certificates,
+    write_effect,
+)
 from services.cli.options import Data, Email, Json, Ref, Tenant
 from services.cli.printing import progress, tell, write_json, write_line
 from services.effects import Effect
@@ -53,6 +60,13 @@ Living = Annotated[
     bool,
     typer.Option("--living", help="Also count what the texts of others still say of the person (opens all of them)."),
 ]
+Prove = Annotated[
+    bool,
+    typer.Option(
+        "--prove",
+        help="Afterwards look for every value and wrapped key byte by byte: tables, files, WAL, logs, topics.",
+    ),
+]
 Out = Annotated[
     Path | None,
     typer.Option("--out", metavar="CERT.json", help="Write the certificate into this file.", show_default=False),
@@ -79,6 +93,7 @@ def shred_contact(
     yes: Yes = False,
     expect: Expect = None,
     living: Living = False,
+    prove: Prove = False,
     out: Out = None,
     tenant: Tenant = None,
     json: Json = False,
@@ -94,15 +109,17 @@ def shred_contact(
 
         echo 'ann@example.org' | sealdesk shred contact --email - --ground art17-1-a --yes --out certificate.json
 
+        sealdesk shred contact --ref 432 --ground art17-1-a --yes --prove --out certificate.json
+
         sealdesk shred contact --from people.txt --ground art17-1-b --yes --expect 1200 --json
     """
     if from_file is not None:
         if ref is not None or email is not None:
             raise SettingsWrong("Say either --from FILE, or who: --ref ID or --email ADDRESS.")
-        many = _Asked(None, None, None, ground, request, note, dry_run, yes, expect, living, out, json)
+        many = _Asked(None, None, None, ground, request, note, dry_run, yes, expect, living, prove, out, json)
         _shred_all(many, from_file, tenant, data)
         return
-    asked = _Asked(Kind.PERSON, ref, email, ground, request, note, dry_run, yes, expect, living, out, json)
+    asked = _Asked(Kind.PERSON, ref, email, ground, request, note, dry_run, yes, expect, living, prove, out, json)
     _shred(asked, tenant, data)
 
 
@@ -117,6 +134,7 @@ def shred_agent(
     yes: Yes = False,
     expect: Expect = None,
     living: Living = False,
+    prove: Prove = False,
     out: Out = None,
     tenant: Tenant = None,
     json: Json = False,
@@ -128,7 +146,9 @@ def shred_agent(
 
         sealdesk shred agent --ref 7 --ground contract-end --yes
     """
-    asked = _Asked(Kind.PERSON, ref, email, ground, request, note, dry_run, yes, expect, living, out, json, agent=True)
+    asked = _Asked(
+        Kind.PERSON, ref, email, ground, request, note, dry_run, yes, expect, living, prove, out, json, agent=True
+    )
     _shred(asked, tenant, data)
 
 
@@ -141,6 +161,7 @@ def shred_ticket(
     dry_run: DryRun = False,
     yes: Yes = False,
     expect: Expect = None,
+    prove: Prove = False,
     out: Out = None,
     tenant: Tenant = None,
     json: Json = False,
@@ -154,7 +175,7 @@ def shred_ticket(
     """
     if ref is None:
         raise SettingsWrong("Say which ticket: --ref ID.")
-    asked = _Asked(Kind.TICKET, ref, None, ground, request, note, dry_run, yes, expect, False, out, json)
+    asked = _Asked(Kind.TICKET, ref, None, ground, request, note, dry_run, yes, expect, False, prove, out, json)
     _shred(asked, tenant, data)
 
 
@@ -170,6 +191,7 @@ def shred_thing(
     dry_run: DryRun = False,
     yes: Yes = False,
     expect: Expect = None,
+    prove: Prove = False,
     out: Out = None,
     tenant: Tenant = None,
     json: Json = False,
@@ -181,10 +203,10 @@ def shred_thing(
 
         sealdesk shred thing "call 5" --ground art17-1-a --dry-run
     """
-    what, _, which = one_line(thing, "thing").strip().partition(" ")
-    if not which or what not in {kind.value for kind in Kind if kind.is_thing}:
-        raise SettingsWrong(f"Say what it is and its id. Things are: {', '.join(k for k in Kind if k.is_thing)}.")
-    asked = _Asked(Kind(what), which, None, ground, request, note, dry_run, yes, expect, False, out, json)
+    wanted = thing_reference(thing)
+    asked = _Asked(
+        wanted.kind, wanted.value, None, ground, request, note, dry_run, yes, expect, False, prove, out, json
+    )
     _shred(asked, tenant, data)
 
 
@@ -203,6 +225,7 @@ class _Asked:
         yes: bool,
         expect: int | None,
         living: bool,
+        prove: bool,
         out: Path | None,
         json: bool,
         *,
@@ -220,6 +243,7 @@ class _Asked:
         self.yes = yes
         self.expect = expect
         self.living = living
+        self.prove = prove
         self.out = out
         self.json = json
         self.agent = agent
@@ -240,6 +264,7 @@ class _Asked:
             note=self.note,
             expect=self.expect,
             living=self.living,
+            prove=self.prove,
         )
 
 
@@ -254,22 +279,23 @@ def _shred(asked: _Asked, tenant: str | None, data: Path | None) -> None:
                 raise
             tell("this was shredded already; here is the first certificate")
             if asked.dry_run:
-                _write_effect(Effect(), asked)
+                write_effect(Effect(), json=asked.json)
             else:
                 _hand_over(first, asked)
             return
         effect = house.shredding.effect(target)
         if asked.dry_run:
-            _write_effect(effect, asked)
+            write_effect(effect, json=asked.json)
             return
         order = asked.order(account, house.settings.actor)
         if not asked.yes:
-            for line in _account(effect):
+            for line in account_of(effect):
                 tell(line)
             if not agrees("Shred? Nobody can undo it."):
                 tell("nothing was changed")
                 raise typer.Exit(1)
-        certificate = house.shredding.request(target, order)
+        with searching() as search:
+            certificate = house.shredding.request(target, order, search)
     _hand_over(certificate, asked)
 
 
@@ -279,21 +305,22 @@ def _shred_all(asked: _Asked, file: Path, tenant: str | None, data: Path | None)
     with entered(data) as house:
         account = house.tenants.named(tenant).id
         people: dict[UUID, Found] = {}
-        unknown = 0
+        gone: list[Reference] = []
         for one in wanted:
             try:
                 target = house.shredding.find(account, one)
             except ReferenceUnknown:
-                unknown += 1
+                gone.append(one)
             else:
                 people[target.id] = target
+        first = house.shredding.first_certificates(account, gone) if gone else {}
         effect = sum((house.shredding.effect(target) for target in people.values()), Effect())
         if asked.dry_run:
-            tell(f"{len(people)} people; {unknown} of the file are not known, or were shredded already")
-            _write_effect(effect, asked)
+            tell(f"{len(people)} people; {len(gone)} of the file are not known, or were shredded already")
+            write_effect(effect, json=asked.json)
             return
         if not asked.yes:
-            for line in (f"{len(people)} people", *_account(effect)):
+            for line in (f"{len(people)} people", *account_of(effect)):
                 tell(line)
             if not agrees("Shred them all? Nobody can undo it."):
                 tell("nothing was changed")
@@ -303,22 +330,39 @@ def _shred_all(asked: _Asked, file: Path, tenant: str | None, data: Path | None)
                 list(people.values()),
                 asked.order(account, house.settings.actor),
                 lambda done: advance.to(done, len(people)),
+                lambda place, _: advance.to(0, None, f"looking through {place}"),
             )
     certificates = [outcome for outcome in outcomes if isinstance(outcome, dict)]
     refused = len(outcomes) - len(certificates)
-    if asked.out is not None and certificates:
-        # A repeated order has none, and must not empty the file that holds the first ones.
-        _write_file(asked.out, certificates)
+    if asked.out is not None and (first or certificates):
+        write_certificates(asked.out, [*first.values(), *certificates])
     if asked.json:
-        write_json(certificates)
+        write_json([*first.values(), *certificates])
     else:
         found_left = sum(certificate["residue"]["found"] for certificate in certificates)
         write_line(f"shredded: {len(certificates)} people, {effect.facts} facts")
         write_line(f"residue found: {found_left}")
-    if unknown or refused:
-        tell(f"not known, or shredded already: {unknown}; refused because of a hold: {refused}")
+    if asked.prove:
+        for line in proofs_in_words([*first.values(), *certificates]):
+            (tell if asked.json else write_line)(line)
+    if first:
+        tell(f"shredded before, with their first certificates: {len(first)}")
+    if gone or refused:
+        tell(f"not known, or shredded already: {len(gone)}; refused because of a hold: {refused}")
     if refused:
         raise typer.Exit(ShredRefused.exit_status)
+    if asked.prove and not all(map(is_proven, [*first.values(), *certificates])):
+        raise typer.Exit(1)
+
+
+def _hand_over(certificate: dict[str, Any], asked: _Asked) -> None:
+    hand_over(certificate, asked.out, json=asked.json)
+    if asked.prove:
+        if not asked.json:
+            for line in proofs_in_words([certificate]):
+                write_line(line)
+        if not is_proven(certificate):
+            raise typer.Exit(1)
 
 
 def _references_in(file: Path) -> list[Reference]:
@@ -335,62 +379,3 @@ def _references_in(file: Path) -> list[Reference]:
             raise SettingsWrong(f"Line {number} of {file} names no person; nothing was changed.")
         references.append(found_in[0])
     return references
-
-
-def _write_effect(effect: Effect, asked: _Asked) -> None:
-    if asked.json:
-        write_json(effect.as_dict())
-        return
-    for line in _account(effect):
-        write_line(line)
-
-
-def _account(effect: Effect) -> list[str]:
-    """Say what a shred takes, in sentences."""
-    whole = {"tickets": effect.tickets, "calls": effect.calls, "chats": effect.chats, "forum posts": effect.posts}
-    things = ", ".join(f"{count} whole {name}" for name, count in whole.items() if count or name == "tickets")
-    said = [f"goes: {effect.facts} facts, among them {things}"]
-    if effect.files:
-        said.append(f"goes too: {effect.files} files")
-    if effect.merged:
-        said.append(f"goes too: {effect.merged} people who were merged into this one")
-    said.append(f"is refused from then on: {effect.references} ids and addresses")
-    if effect.others_entries:
-        said.append(f"changes for others: {effect.others_entries} entries in {effect.others_tickets} of their tickets")
-    else:
-        said.append("changes for others: nothing")
-    return said
-
-
-def _hand_over(certificate: dict[str, Any], asked: _Asked) -> None:
-    if asked.out is not None:
-        _write_file(asked.out, certificate)
-    if asked.json:
-        write_json(certificate)
-        return
-    counts = [f"{count} {name.replace('_', ' ')}" for name, count in certificate["counts"].items() if count]
-    write_line(f"shredded: {', '.join(counts) or 'nothing was left'}")
-    write_line(f"unreadable since {certificate['unreadable_since']}")
-    write_line(f"residue found: {certificate['residue']['found']}")
-    if changed := certificate["residue"]["not_judged"]:
-        write_line(f"seals that somebody has changed, so that nobody can say whether they open: {changed}")
-    living = certificate["living_text"]
-    if certificate["told"]["recipients"]:
-        told = certificate["told"]
-        write_line(f"recipients who have acknowledged: {told['acknowledged']} of {told['recipients']}")
-    write_line(f"living texts: {living['found']} say a name" if living["searched"] else "living texts: not searched")
-    write_line(f"certificate {certificate['certificate_id']}{f' in {asked.out}' if asked.out else ''}")
-
-
-def _write_file(path: Path, certificate: dict[str, Any] | list[dict[str, Any]]) -> None:
-    """Write a certificate for nobody else to read; whom to show it is for its owner to decide."""
-    content = orjson.dumps(certificate, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-    try:
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            os.fchmod(file.fileno(), 0o600)
-            file.write(content)
-    except OSError as error:
-        raise SettingsWrong(
-            f"The shred is done, but the certificate could not be written to {path} ({error.strerror}). "
-            "The same command again, with another --out, writes it."
-        ) from error

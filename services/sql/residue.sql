@@ -1,3 +1,15 @@
+-- name: outbox
+-- News about these people or things whose key stands though it should be gone: the row says that it is, the person is
+-- shredded and not only rectified or restricted, it was never released, or its deadline is over. `sealdesk keep` has an
+-- hour for that. (This one is asked of the key database.)
+SELECT count(*) AS found FROM outbox JOIN wrapping_keys ON wrapping_keys.key_id = outbox.key_id
+WHERE outbox.tenant = %(tenant)s
+  AND (outbox.person = ANY(%(ids)b::uuid[])
+       OR outbox.shred IN (SELECT shred_id FROM shreds WHERE line IS NOT NULL
+                              AND (targets && %(ids)b::uuid[] OR target = ANY(%(things)b::uuid[])))
+          AND (outbox.key_destroyed_at IS NOT NULL OR outbox.number IS NULL
+               OR outbox.deadline < now() - interval '1 hour'));
+
 -- name: contacts
 SELECT (SELECT count(*) FROM contacts.seals WHERE tenant = %(tenant)s AND seal IS NOT NULL
                                               AND (owners && %(ids)b::uuid[] OR thing = ANY(%(things)b::uuid[])))

@@ -17,6 +17,7 @@ FIGURES = {
     "rebuild": {"rebuild"},
     "shred": {"shred to destroyed", "shred to certificate"},
     "turn": {"turn, 0.01% shredded", "turn, 0.10% shredded", "turn, 1.00% shredded"},
+    "proving": {"search for 5 values", "search for 100 values", "search for 1,000 values"},
 }
 
 

@@ -151,6 +151,25 @@ def test_the_dry_run_counts_what_the_certificate_counts(desk: Desk) -> None:
     assert effect["others_tickets"] == effect["others_entries"] == 1
 
 
+def test_a_crash_behind_the_dropping_of_quarantined_records_loses_no_count_of_them(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert desk.happens("ticket.replied", "ticket 99", ticket_id=99, id=9, user_id=1).quarantined == 1
+
+    def crash(*_: object, **__: object) -> None:
+        raise Crash
+
+    with monkeypatch.context() as patch:
+        patch.setattr("crypto.certificates.sign", crash)
+        with pytest.raises(Crash):
+            desk.shred("contact 1")
+    assert desk.house.shredding.resume() == 1
+    certificate = desk.house.shredding.first_certificate(desk.tenant.id, Reference(Kind.PERSON, "1"))
+    assert certificate is not None
+    assert certificate["quarantine"]["dropped"] == 1
+    assert "quarantine_dropped" not in certificate["counts"]
+
+
 def test_whoever_was_merged_into_a_shredded_person_by_a_crashed_batch_goes_too(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -182,7 +201,7 @@ def test_living_texts_that_name_the_person_are_counted_and_the_search_leaves_an_
 
 def test_a_changed_seal_of_somebody_else_stops_no_search_of_living_texts_and_is_counted(desk: Desk) -> None:
     bo = found(desk, Reference(Kind.PERSON, "2"))
-    with desk.house.facts.cursor() as cursor:
+    with desk.house.as_login.cursor() as cursor:
         changed = cursor.execute(
             "UPDATE facts_events SET seal = set_byte(seal, octet_length(seal) - 1, 255 - get_byte(seal,"
             " octet_length(seal) - 1)) WHERE originator_id = %s AND seal IS NOT NULL",
@@ -197,7 +216,7 @@ def test_a_seal_whose_header_was_changed_stops_no_shred_and_is_counted_where_it_
     desk: Desk, reference: Reference
 ) -> None:
     stream = found(desk, reference).profile
-    with desk.house.facts.cursor() as cursor:
+    with desk.house.as_login.cursor() as cursor:
         changed = cursor.execute(
             "UPDATE facts_events SET seal = set_byte(seal, 0, 9) WHERE originator_id = %s AND seal IS NOT NULL",
             [stream],
