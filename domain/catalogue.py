@@ -17,7 +17,7 @@ from pydantic import AwareDatetime
 from domain import agents, articles, calls, chats, companies, contacts, declarations, discussions, forums, tickets
 from domain.fact import UNKNOWN, Record
 from domain.personal import OWN_ROLES, Clear, Declares, Mark, Names, Personal, ProfileOf, Role, Word
-from domain.subjects import CONTENT_SHREDDED, SUBJECT_SHREDDED
+from domain.subjects import CONTENT_SHREDDED, SUBJECT_SHREDDED, TENANT_CLOSED
 
 #: What a clear field may hold, by what its mark says it is. Anything else could be a text.
 CLEAR_TYPES: Mapping[str, frozenset[Any]] = MappingProxyType(
@@ -207,7 +207,12 @@ def _calls_for_key_work(plan: Plan) -> bool:
 #: Types whose facts `services.keeping` follows: they claim addresses, tell parts and agents, move, merge, rewrite, end.
 KEPT = frozenset(name for name, plan in CATALOGUE.items() if _calls_for_key_work(plan))
 
+#: Types by which something goes: a thing or part is written anew, or ends.
+TAKES = frozenset(name for name, plan in CATALOGUE.items() if plan.record.EFFECT is not None)
+#: Types by which a ticket moves to another requester.
+MOVES = frozenset({tickets.TicketUpdated.TYPE, tickets.TicketMergedAway.TYPE})
+
 #: Types that only sealdesk itself appends; a publisher that sends one is refused.
 INTERNAL = frozenset(
-    {contacts.ContactMentioned.TYPE, tickets.TicketMergedAway.TYPE, SUBJECT_SHREDDED, CONTENT_SHREDDED}
+    {contacts.ContactMentioned.TYPE, tickets.TicketMergedAway.TYPE, SUBJECT_SHREDDED, CONTENT_SHREDDED, TENANT_CLOSED}
 )

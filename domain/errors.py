@@ -7,20 +7,25 @@ SealdeskError
 │   │   ├── RecordWaits          what it is about is not known yet; it is quarantined until it is
 │   │   └── RecordFenced         what it is about was shredded; it is counted and not kept
 │   ├── SettingsWrong            a setting or an argument is missing or contradicts another
+│   │   └── RightMissing         the login of a database may not do this
 │   ├── ReferenceUnknown         nobody and nothing is known by this reference
 │   ├── ReferenceMalformed       this can be no e-mail address, number or id
 │   ├── BlobMissing              nothing is stored of this file
 │   ├── ShredRefused             a fence, a hold or the brake stands in the way
+│   ├── TenantIsClosed           the tenant was closed: nothing of it opens, and nothing is sealed for it
 │   └── CertificateInvalid       the signature does not fit the certificate
 ├── OperatorCanAct               a person who runs the house has to look
 │   ├── KeysUnavailable          the key database or the roots cannot be reached
+│   │   ├── KeyExpired           a key had its time and was destroyed: what is under it stays closed
 │   │   └── GateShut             log, keys and ledger do not fit together: nothing may start, or go on
 │   │       └── KeysBehind       the key database is older than it was: a standby or a copy took its place
 │   ├── KeyLost                  a key that must exist does not, and no shred explains it
 │   ├── LogUnavailable           the log database cannot be reached
+│   ├── SchemaUnfit              the tables of a database are of another version than this program
 │   ├── BrokerUnavailable        Kafka cannot be reached
 │   ├── BlobsUnavailable         the store of sealed files cannot be reached, or refuses
 │   ├── LedgerBroken             the ledger's chain, signature or numbering is wrong
+│   │   └── LedgerUnavailable    a place of the ledger does not answer, or stores nothing
 │   ├── RootsUnsafe              others can read the roots
 │   └── ServerFailed             an embedded server did not start or stop
 └── NobodyCanAct                 a bug, or somebody has changed stored data
@@ -82,6 +87,10 @@ class SettingsWrong(CallerCanAct):
     """A setting or an argument is missing, unsafe or contradicts another."""
 
 
+class RightMissing(SettingsWrong):
+    """The login of a database, or the role that it took, may not do what was asked for. Nothing was done."""
+
+
 class ReferenceUnknown(CallerCanAct):
     """Nobody and nothing is known by this reference."""
 
@@ -108,6 +117,12 @@ class ShredRefused(CallerCanAct):
         self.code = code
 
 
+class TenantIsClosed(CallerCanAct):
+    """The tenant was closed. What is left of it are counts."""
+
+    exit_status = 4
+
+
 class CertificateInvalid(CallerCanAct):
     """The signature does not fit the certificate, or the certificate is not whole."""
 
@@ -122,6 +137,10 @@ class OperatorCanAct(SealdeskError):
 
 class KeysUnavailable(OperatorCanAct):
     """The key database or the roots cannot be reached. This says nothing about any key."""
+
+
+class KeyExpired(KeysUnavailable):
+    """A named key had its time and was destroyed. That is kept, so that it is not taken for one out of reach."""
 
 
 class GateShut(KeysUnavailable):
@@ -145,6 +164,12 @@ class LogUnavailable(OperatorCanAct):
     """The log database cannot be reached."""
 
 
+class SchemaUnfit(OperatorCanAct):
+    """The tables of a database are of another version than this program, or do not let themselves be changed."""
+
+    exit_status = 4
+
+
 class BrokerUnavailable(OperatorCanAct):
     """Kafka cannot be reached."""
 
@@ -155,6 +180,10 @@ class BlobsUnavailable(OperatorCanAct):
 
 class LedgerBroken(OperatorCanAct):
     """The ledger's chain, a signature or a number is wrong."""
+
+
+class LedgerUnavailable(LedgerBroken):
+    """A place of the ledger does not answer, or stores nothing. This says nothing about any line."""
 
 
 class RootsUnsafe(OperatorCanAct):

@@ -559,7 +559,7 @@ HOUSE: tuple[Kept, ...] = (
         "a line for each shred: the inside id of what went, a time, sealed fences; pseudonymous",
         "ledger key of the quarter; signed",
         RIGHTS,
-        "no end is built",
+        "what is sealed: the ledger key dies with the fences of its quarter; the line: no end is built",
     ),
     Kept(
         "certificates",

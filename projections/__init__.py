@@ -17,6 +17,7 @@ entries       what stands in a conversation, and what an edit or a deletion make
 milestones    what `tickets`, `reports` and `erasures` must agree on: open or done, first response, resolution, words
 seals         how a row keeps its seals: the last fact that gave a field provides it
 shredded      the ids of subjects and things that were shredded
+closed        tenants that were closed: everything of them folds as shredded
 clear         reading the clear fields of a fact
 statements    SQL files into named statements, rows into column arrays
 sql/          one file a read model: its tables, then its statements; `things.sql` serves four

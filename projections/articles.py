@@ -30,6 +30,7 @@ _IMPLIED: Implied = MappingProxyType(
 )
 
 create = things.create
+close = things.close
 
 
 def fold_page(cursor: Cursor[Any], facts: Sequence[FactAtRest]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from datetime import datetime
+from datetime import date, datetime
 from operator import attrgetter
 from typing import Any
 from uuid import UUID
@@ -73,6 +73,13 @@ def _store_consents(cursor: Cursor[Any], held: Profiles) -> None:
     )
     columns = ("tenants", "profiles", "given", "at", "purposes", "wordings", "positions", "fields", "owners", "seals")
     write(cursor, _SQL["insert_consents"], columns, new)
+
+
+def close(cursor: Cursor[Any], tenant: UUID, on: date) -> None:
+    """Erase everybody of a tenant that was closed."""
+    cursor.execute(_SQL["close_profiles"], {"tenant": tenant})
+    cursor.execute(_SQL["close_consents"], {"tenant": tenant})
+    seals.close(cursor, tenant)
 
 
 #: What any fact about a profile begins with, so that the conversations of a page cost nothing here.

@@ -189,6 +189,11 @@ def fold_page(cursor: Cursor[Any], facts: Sequence[FactAtRest]) -> None:
     shredded.store(cursor, shredded_before, held.shredded)
 
 
+def close(cursor: Cursor[Any], tenant: UUID, on: date) -> None:
+    """Count what was left of a tenant as erased on the day on which it was closed."""
+    cursor.execute(_SQL["close"], {"tenant": tenant, "on": on})
+
+
 def _touched(page: Sequence[FactAtRest]) -> tuple[set[Key], set[Key], set[Key]]:
     """Return the things and the people that the facts name, and who is merged away or forgotten."""
     things: set[Key] = set()

@@ -22,6 +22,7 @@ KINDS = frozenset({"category", "forum", "topic", "comment"})
 reads = branches.folded(KINDS)
 
 create = things.create
+close = things.close
 
 
 def fold_page(cursor: Cursor[Any], facts: Sequence[FactAtRest]) -> None:

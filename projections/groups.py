@@ -19,6 +19,7 @@ KINDS = frozenset({"group"})
 reads = branches.folded(KINDS)
 
 create = things.create
+close = things.close
 
 
 def fold_page(cursor: Cursor[Any], facts: Sequence[FactAtRest]) -> None:

@@ -8,13 +8,17 @@ nothing is folded twice.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from datetime import date
 from typing import Any, Protocol
+from uuid import UUID
 
 from psycopg import Connection, Cursor, sql
 from psycopg.rows import tuple_row
 
 from domain.errors import PositionMoved
 from domain.fact import FactAtRest
+from domain.subjects import TENANT_CLOSED
+from projections import closed
 from projections.statements import statements
 
 _SQL = statements("paging")
@@ -39,7 +43,7 @@ class FactLog(Protocol):
 
 
 class ReadModel(Protocol):
-    """A fold of the log into tables of its own. A module with these four names is one."""
+    """A fold of the log into tables of its own. A module with these five names is one."""
 
     @property
     def name(self) -> str:
@@ -57,6 +61,10 @@ class ReadModel(Protocol):
 
     def fold_page(self, cursor: Cursor[Any], facts: Sequence[FactAtRest], /) -> None:
         """Fold a page of facts into the tables of the current schema, in a few statements."""
+        ...
+
+    def close(self, cursor: Cursor[Any], tenant: UUID, on: date, /) -> None:
+        """Leave of a tenant that was closed on a day what can be counted. It may run twice."""
         ...
 
 
@@ -82,7 +90,7 @@ def catch_up(
     reached = _position(connection, schema)
     while True:
         head = log.head()
-        facts = log.page(reached or 0, page_size, model.reads)
+        facts = log.page(reached or 0, page_size, model.reads | {TENANT_CLOSED})
         is_full = len(facts) == page_size
         target = facts[-1].position if is_full else max(head, facts[-1].position if facts else 0, reached or 0)
         if target != reached:
@@ -109,10 +117,12 @@ def prepare(connection: Connection[Any], model: ReadModel, *, schema: str) -> No
         cursor.execute(_SQL["exists"], {"schema": schema})
         exists = cursor.fetchone()
         if exists and exists[0]:
+            closed.add_to(cursor, schema)
             return
         cursor.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
         cursor.execute(_SQL["enter"], {"schema": schema})
         cursor.execute(_SQL["create"])
+        closed.create(cursor)
         model.create(cursor)
 
 
@@ -149,4 +159,4 @@ def _fold(
         if cursor.rowcount != 1:
             raise PositionMoved(f"{schema} is not at {expected} any more: another runner feeds it")
         if facts:
-            model.fold_page(cursor, facts)
+            closed.fold(cursor, model, facts)

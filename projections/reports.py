@@ -221,6 +221,10 @@ def fold_page(cursor: Cursor[Any], facts: Sequence[FactAtRest]) -> None:
     write(cursor, _SQL["act"], ("tenants", "days", "kinds", "by", "counts", "seconds"), added)
 
 
+def close(cursor: Cursor[Any], tenant: UUID, on: date) -> None:
+    """Do nothing: what was counted stays counted when a tenant is closed."""
+
+
 _OF_TICKETS = frozenset({TicketOpened.TYPE, TicketUpdated.TYPE, TicketReplied.TYPE, TicketRated.TYPE})
 reads = frozenset(_OF_TICKETS | ACTIVITY.keys())
 

@@ -118,6 +118,11 @@ def create(cursor: Cursor[Any]) -> None:
     cursor.execute(_SQL["create"])
 
 
+def close(cursor: Cursor[Any], tenant: UUID) -> None:
+    """Let no seal of a tenant that was closed stay."""
+    cursor.execute(_SQL["close"], {"tenant": tenant})
+
+
 def load(cursor: Cursor[Any], things: Iterable[Key]) -> dict[Key, Seals]:
     """Load what is kept of the seals of these things, without their bytes."""
     found: dict[Key, dict[int, Seal]] = {}

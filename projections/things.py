@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -59,6 +59,13 @@ def fold_page(
     seals.store(cursor, seals_before, held.seals)
     _store_attachments(cursor, files_before, held)
     shredded.store(cursor, shredded_before, held.shredded)
+
+
+def close(cursor: Cursor[Any], tenant: UUID, on: date) -> None:
+    """Erase every thing of a tenant that was closed."""
+    for statement in ("close_things", "close_attachments"):
+        cursor.execute(_SQL[statement], {"tenant": tenant})
+    seals.close(cursor, tenant)
 
 
 def _load(cursor: Cursor[Any], page: Sequence[FactAtRest], *, with_members: bool) -> Branches:

@@ -58,6 +58,13 @@ def fold_page(cursor: Cursor[Any], facts: Sequence[FactAtRest]) -> None:
     shredded.store(cursor, shredded_before, held.shredded)
 
 
+def close(cursor: Cursor[Any], tenant: UUID, on: date) -> None:
+    """Erase every ticket, call and chat of a tenant that was closed."""
+    for statement in ("close_tickets", "close_entries", "close_involved"):
+        cursor.execute(_SQL[statement], {"tenant": tenant})
+    seals.close(cursor, tenant)
+
+
 def _load(
     cursor: Cursor[Any], page: Sequence[FactAtRest]
 ) -> tuple[Conversations, Mapping[Key, seals.Seals], Mapping[Key, Mapping[int, Entry]]]:

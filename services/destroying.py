@@ -16,7 +16,7 @@ from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
-from crypto import outbox
+from crypto import closing, outbox
 from crypto.keystore import Disturbed, KeyStore, rows_of
 from crypto.ledger import Fences, Ledger, Line
 from crypto.register import Register
@@ -81,6 +81,17 @@ class Destroying:
                 return None
             tree = Tree(cursor, self._roots)
             tenant = TenantId(row["tenant"])
+            if tree.hold_tenants([tenant]):
+                # Whoever closed the tenant took this along.
+                if line is None:
+                    self._abandon(cursor, row)
+                else:
+                    # The line came late over a network: nobody saw it when the tenant was closed, and it counts.
+                    step(cursor, shred, "destroyed", line=line.number, at=line.at, epoch=self._roots.current())
+                return line
+            if line is None and self.is_closing(cursor, tenant):
+                self._abandon(cursor, row)
+                return None
             register = Register(tree, tenant)
             if row["kind"] == "thing":
                 targets, people = [row["target"]], []
@@ -130,6 +141,10 @@ class Destroying:
             # A copy from before the shred is older than the log, whether or not anything was taken in since.
             rows_of(cursor, SQL.next_issue.sql)
         return line
+
+    def is_closing(self, cursor: Cursor[DictRow], tenant: TenantId) -> bool:
+        """Tell whether the closing of a tenant is past its line, and waits for the shreds that were begun before."""
+        return any(self._ledger.find(shred) is not None for shred in closing.begun(cursor, tenant))
 
     def _is_held(self, ids: Collection[UUID]) -> bool:
         """Tell whether a hold stands on one of these people or things."""

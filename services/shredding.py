@@ -17,6 +17,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
+from psycopg import Cursor
 from psycopg.rows import DictRow
 
 from crypto.keystore import KeyStore, rows_of
@@ -24,26 +25,29 @@ from crypto.ledger import Ledger, Line
 from crypto.register import Register, quarter
 from crypto.roots import Roots
 from crypto.tree import SQL, Tree
-from domain.errors import ReferenceUnknown, ShredRefused
+from domain.errors import KeyExpired, ReferenceUnknown, ShredRefused, TenantIsClosed
 from domain.ids import EventId, TenantId, ThingId
 from domain.personal import Reference
 from domain.requests import ShredWasRefused, abandon_shred, approve_shred, refuse_shred
 from domain.subjects import CONTENT_SHREDDED
-from services import finding, keeping
+from services import finding, keeping, key_work
 from services.certifying import Begun, Certifying
 from services.desk_words import as_text, seal_words
 from services.destroying import Destroying, step
 from services.effects import Effect, effect_on
 from services.finding import Found
 from services.living import values_of
-from services.log import Facts, SealedFact
+from services.log import STATEMENTS, Facts, SealedFact
 from services.news import Held, News
 from services.privacy import Privacy
+from services.proving.gathering import Known
+from services.proving.proof import Progress, Proving
 from services.quarantine import Quarantine
 from services.residue import Residue
 
 #: Shreds of one order that share a pass over the read models and the log.
 TOGETHER = 1_000
+_CLOSING = "this tenant is being closed; ask again in a moment"
 _HELD = "a hold stands in the way; list them with: sealdesk hold list"
 
 
@@ -58,6 +62,7 @@ class Order:
     note: str | None = None
     expect: int | None = None
     living: bool = False
+    prove: bool = False
 
 
 class Shredding:
@@ -80,6 +85,7 @@ class Shredding:
         certifying: Certifying,
         news: News,
         access_line: Callable[[TenantId, Sequence[UUID], str], object],
+        proving: Proving,
         *,
         brake: int,
         clock: Callable[[], datetime],
@@ -99,6 +105,7 @@ class Shredding:
         self._certifying = certifying
         self._news = news
         self._access_line = access_line
+        self._proving = proving
         self._brake = brake
         self._clock = clock
 
@@ -131,7 +138,7 @@ class Shredding:
                 return None
             tags = set(Register(tree, tenant).tags_of_all_periods(fenced[reference][0]))
         for line in self._ledger.read():
-            if line.tenant == tenant and tags.intersection(self._ledger.fences_of(line).tags):
+            if line.tenant == tenant and tags.intersection(self._tags(line)):
                 with self._keys.transaction() as cursor:
                     rows = rows_of(cursor, SQL.shred_by_id.sql, shred_id=line.shred)
                 if rows and rows[0]["certificate"] is not None:
@@ -140,45 +147,76 @@ class Shredding:
                     raise ShredRefused("underway", "this is gone, and its shred is not finished: ask again in a moment")
         raise ShredRefused("fenced", "this is gone already: it went with its person, and has no certificate of its own")
 
+    def first_certificates(self, tenant: TenantId, references: Sequence[Reference]) -> dict[UUID, dict[str, Any]]:
+        """Find what `first_certificate` finds of many references, by shred, with one look through the ledger."""
+        with self._keys.transaction() as cursor:
+            tree = Tree(cursor, self._roots)
+            _, fenced = finding.look_up(tree, tenant, references)
+            register = Register(tree, tenant)
+            tags = {tag for index, _ in fenced.values() for tag in register.tags_of_all_periods(index)}
+        found: dict[UUID, dict[str, Any]] = {}
+        for line in self._ledger.read() if tags else ():
+            if line.tenant == tenant and tags.intersection(self._tags(line)):
+                with self._keys.transaction() as cursor:
+                    rows = rows_of(cursor, SQL.shred_by_id.sql, shred_id=line.shred)
+                if rows and rows[0]["certificate"] is not None:
+                    found[line.shred] = dict(rows[0]["certificate"])
+        return found
+
+    def _tags(self, line: Line) -> tuple[bytes, ...]:
+        try:
+            return self._ledger.fences_of(line).tags
+        except KeyExpired:
+            # Its fences went with the fence key of the quarter, so it fences nothing.
+            return ()
+
     def effect(self, found: Found) -> Effect:
         """Count what a shred would take. Nothing is changed."""
         with self._keys.transaction() as cursor:
             tree = Tree(cursor, self._roots)
             return effect_on(tree, found)
 
-    def request(self, found: Found, order: Order) -> dict[str, Any]:
-        """Shred what was found, and give the certificate.
+    def request(self, found: Found, order: Order, searching: Progress | None = None) -> dict[str, Any]:
+        """Shred what was found, and give the certificate. `searching` is told where a proof looks next.
 
         Raises:
             ShredRefused: a hold or the brake stands in the way; the refusal is recorded.
+            TenantIsClosed: it was closed meanwhile.
         """
         self.mend()
-        found = self._again(found)
+        found = self._again(order.tenant, found)
         shred = uuid4()
         words = self._words(order, shred)
         self._check_count(found, self.effect(found).facts, order, words)
         with self._keys.tasks() as take:
             begun = self._begin(found, order, shred, words, take)
-            return self._finish([begun], order.living)[0]
+            return self._finish([begun], order.living, searching)[0]
 
     def request_all(
-        self, wanted: Sequence[Found], order: Order, progress: Callable[[int], object] | None = None
+        self,
+        wanted: Sequence[Found],
+        order: Order,
+        progress: Callable[[int], object] | None = None,
+        searching: Progress | None = None,
     ) -> list[dict[str, Any] | ShredRefused]:
         """Shred many people or things on one ground: a certificate each, or why it was refused.
 
         Each has a ledger line of its own. The read models are brought up to date, the residue is looked for and the
-        beneath is swept once for `TOGETHER` of them. `progress` is told how many are done.
+        beneath is swept once for `TOGETHER` of them, and one proof is made for these. `progress` is told how many are
+        done.
 
         Raises:
             ShredRefused: the brake stands in the way of all of them; nothing was changed.
+            TenantIsClosed: it was closed meanwhile; whoever has a certificate by then is shredded.
         """
         self.mend()
+        self._refuse_closed(order.tenant)
         facts = sum(self.effect(found).facts for found in wanted)
         if wanted:
             self._check_count(wanted[0], facts, order, self._words(order, uuid4()))
         outcomes: dict[UUID, dict[str, Any] | ShredRefused] = {}
         # Whoever is named twice, or was merged into another of them, goes once.
-        now = {found.id: self._again(found).id for found in wanted}
+        now = {found.id: self._again(order.tenant, found).id for found in wanted}
         targets = list(dict.fromkeys(now.values()))
         for start in range(0, len(targets), TOGETHER):
             begun: dict[UUID, Begun] = {}
@@ -186,11 +224,11 @@ class Shredding:
                 for target in targets[start : start + TOGETHER]:
                     shred = uuid4()
                     try:
-                        found = self._inside(target)
+                        found = self._inside(order.tenant, target)
                         begun[target] = self._begin(found, order, shred, self._words(order, shred), take)
                     except ShredRefused as refused:
                         outcomes[target] = refused
-                outcomes.update(zip(begun, self._finish(list(begun.values()), order.living), strict=True))
+                outcomes.update(zip(begun, self._finish(list(begun.values()), order.living, searching), strict=True))
             if progress is not None:
                 progress(len(outcomes))
         return [outcomes[now[found.id]] for found in wanted]
@@ -220,15 +258,20 @@ class Shredding:
         self._intend(found, order, shred)
         try:
             self._approve(found, order, shred, words)
-        except ShredRefused:
+        except (ShredRefused, TenantIsClosed):
             with self._keys.transaction() as cursor:
                 step(cursor, shred, "abandoned")
             raise
         needed = order.living or (found.kind == "subject" and not self._quarantine.is_empty(order.tenant))
-        values = self._values(found, order, shred) if needed else ()
+        if needed or order.prove:
+            # Looking for what a person is called is a reveal, though nobody sees it.
+            self._access_line(order.tenant, [shred], order.actor)
+        values = self._values(found, order) if needed else ()
+        known = self._proving.known(order.tenant, found) if order.prove else None
         held = self._news.hold(order.tenant, shred, found.id)
-        begun = self._destroy_and_tell(shred, values, held, may_begin=True)
+        begun = self._destroy_and_tell(shred, values, held, may_begin=True, known=known)
         if begun is None:
+            self._refuse_closed(order.tenant)
             raise ShredRefused("held", _HELD)
         return begun
 
@@ -250,13 +293,21 @@ class Shredding:
                 },
             )
 
-    def _again(self, found: Found) -> Found:
+    def _again(self, tenant: TenantId, found: Found) -> Found:
         """Look the target up once more: whoever was merged into it meanwhile goes along."""
-        return self._inside(found.id)
+        return self._inside(tenant, found.id)
 
-    def _inside(self, id_: UUID) -> Found:
+    def _inside(self, tenant: TenantId, id_: UUID) -> Found:
         with self._keys.transaction() as cursor:
-            return finding.inside(Tree(cursor, self._roots), id_)
+            tree = Tree(cursor, self._roots)
+            tree.refuse_closed(tenant)
+            return finding.inside(tree, id_)
+
+    def _refuse_closed(self, tenant: TenantId) -> None:
+        with self._keys.transaction() as cursor:
+            Tree(cursor, self._roots).refuse_closed(tenant)
+            if self._destroying.is_closing(cursor, tenant):
+                raise ShredRefused("underway", _CLOSING)
 
     def _check_count(self, found: Found, facts: int, order: Order, words: str) -> None:
         """Let the brake stop what is larger than usual, or other than the asker expects."""
@@ -278,7 +329,7 @@ class Shredding:
         ids: list[UUID] = [*found.group] or [found.id]
         taken = {*ids, *found.things}
         if found.person is not None:
-            taken.update(self._inside(found.person).group)
+            taken.update(self._inside(order.tenant, found.person).group)
         if any(hold.target in taken for hold in self._privacy.holds()):
             self._refuse(found, order, "held", words)
             raise ShredRefused("held", _HELD)
@@ -295,13 +346,8 @@ class Shredding:
             [found.id], lambda case: refuse_shred(case, code=code, ground=order.ground, words=words, at=self._clock())
         )
 
-    def _values(self, found: Found, order: Order, shred: UUID) -> tuple[str, ...]:
-        """Read what the person is called, before nobody can: names, addresses, numbers, signature.
-
-        Looking for these in living seals and in the quarantine is a reveal, though nobody sees it; it leaves an access
-        line.
-        """
-        self._access_line(order.tenant, [shred], order.actor)
+    def _values(self, found: Found, order: Order) -> tuple[str, ...]:
+        """Read what the person is called, before nobody can: names, addresses, numbers, signature."""
         return values_of(self._facts, self._keys, self._roots, order.tenant, found.profiles)
 
     # -- carrying out -------------------------------------------------------------------------------------------
@@ -309,7 +355,8 @@ class Shredding:
     def resume(self) -> int:
         """Finish, or abandon, every shred that a crash left. Returns how many there were."""
         with self._keys.transaction() as cursor:
-            rows = rows_of(cursor, SQL.unfinished_shreds.sql)
+            # `services.closing` finishes what closes a whole tenant.
+            rows = [row for row in rows_of(cursor, SQL.unfinished_shreds.sql) if row["kind"] != "tenant"]
         for row in rows:
             with self._keys.alone(str(row["shred_id"])) as alone:
                 # Whoever holds the lock is alive and at it.
@@ -321,9 +368,14 @@ class Shredding:
         """Issue a certificate anew with some entries changed: see `Certifying.recertify`."""
         return self._certifying.recertify(shred, **changes)
 
-    def mend(self) -> None:
-        """Carry out the key work that facts of upstream called for and that a crash left."""
-        keeping.catch_up(self._keys, self._roots, self._facts)
+    def mend(self) -> int:
+        """Carry out the key work that facts of upstream called for and that a crash left.
+
+        Returns how many of these facts have a seal that somebody has changed: see `services.keeping`.
+        """
+        changed = keeping.catch_up(self._keys, self._roots, self._facts)
+        key_work.destroy_left(self._facts, self._keys)
+        return changed
 
     def _resumed(self, shred: UUID) -> Begun | None:
         with self._keys.transaction() as cursor:
@@ -334,7 +386,7 @@ class Shredding:
         return self._destroy_and_tell(shred, (), held, may_begin=False)
 
     def _destroy_and_tell(
-        self, shred: UUID, values: Sequence[str], held: Held | None, *, may_begin: bool
+        self, shred: UUID, values: Sequence[str], held: Held | None, *, may_begin: bool, known: Known | None = None
     ) -> Begun | None:
         """Destroy the key and tell the log; None if the shred was abandoned instead."""
         line = self._destroy(shred, held, may_begin=may_begin)
@@ -343,9 +395,11 @@ class Shredding:
         with self._keys.transaction() as cursor:
             row = rows_of(cursor, SQL.shred_by_id.sql, shred_id=shred)[0]
         self.tell(row, line)
-        return Begun(row, line, values)
+        return Begun(row, line, values, known)
 
-    def _finish(self, begun: Sequence[Begun], search_living: bool) -> list[dict[str, Any]]:
+    def _finish(
+        self, begun: Sequence[Begun], search_living: bool, searching: Progress | None = None
+    ) -> list[dict[str, Any]]:
         """Blank the read models, sweep what is beneath, look for residue, and certify; one certificate a shred."""
         if not begun:
             return []
@@ -356,8 +410,11 @@ class Shredding:
         with self._keys.transaction() as cursor:
             rows = [rows_of(cursor, SQL.shred_by_id.sql, shred_id=one.row["shred_id"])[0] for one in begun]
         residue = self._residue.of_shreds(rows)
+        known = [one.known for one in begun if one.known is not None]
+        proof = self._proving.prove(known, [row["shred_id"] for row in rows], searching) if known else None
         return [
-            self._certify(row, one, found, search_living) for row, one, found in zip(rows, begun, residue, strict=True)
+            self._certify(row, one, found, search_living, proof)
+            for row, one, found in zip(rows, begun, residue, strict=True)
         ]
 
     def tell(self, row: DictRow, line: Line) -> None:
@@ -377,7 +434,14 @@ class Shredding:
                 (),
                 None,
             )
-        self._facts.append([fact])
+        with self._keys.transaction() as cursor:
+            issue = rows_of(cursor, SQL.last_issue.sql)[0]["issue"]
+
+        def beside(log: Cursor[DictRow]) -> None:
+            # It is the number that the shred raised, so that a copy of the keys from before it is found.
+            log.execute(STATEMENTS.see_issue.sql, {"issue": issue})
+
+        self._facts.append([fact], beside)
         with self._keys.transaction() as cursor:
             current = rows_of(cursor, SQL.shred_by_id.sql, shred_id=row["shred_id"])[0]
             if current["step"] == "destroyed":

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from uuid import uuid4
 
-from domain.errors import SettingsWrong
+from domain.errors import SettingsWrong, TenantIsClosed
 from domain.ids import TenantId
 from domain.vocabularies import DECLARED, WORD_CHARACTERS, declarable_name
 from services.log import STATEMENTS, Facts
@@ -27,6 +28,8 @@ class Tenant:
     #: How long what was deleted can be restored, and whether a purge that upstream orders needs no officer.
     trash_days: int = 30
     trusts_purges: bool = False
+    #: When it was closed; None while it is open.
+    closed_at: datetime | None = None
 
 
 class Tenants:
@@ -57,6 +60,7 @@ class Tenants:
                     {name: frozenset(found) for name, found in vocabulary.get(row["tenant_id"], {}).items()},
                     row["trash_days"],
                     row["trusts_purges"],
+                    row["closed_at"],
                 )
                 for row in rows
             }
@@ -75,6 +79,7 @@ class Tenants:
         if days is not None and days < 1:
             raise SettingsWrong("what was deleted stays for a day at least")
         tenant = self.named(name)
+        _refuse_closed(tenant)
         with self._facts.cursor() as cursor:
             cursor.execute(
                 STATEMENTS.set_trash.sql,
@@ -105,6 +110,7 @@ class Tenants:
 
         Raises:
             SettingsWrong: the name or a word is too long, or a vocabulary is not one that tenants declare.
+            TenantIsClosed: a tenant of that name was closed.
         """
         if not 0 < len(name) <= NAME_CHARACTERS:
             raise SettingsWrong(f"the name of a tenant has 1 to {NAME_CHARACTERS} characters")
@@ -118,6 +124,8 @@ class Tenants:
                 ) from None
             if not 0 < len(word) <= WORD_CHARACTERS:
                 raise SettingsWrong(f"a word of a vocabulary has 1 to {WORD_CHARACTERS} characters")
+        if (known := self.by_name(fresh=True).get(name)) is not None:
+            _refuse_closed(known)
         with self._facts.cursor() as cursor:
             cursor.execute(STATEMENTS.add_tenant.sql, {"tenant_id": uuid4(), "name": name})
             row = next(r for r in cursor.execute(STATEMENTS.tenants.sql).fetchall() if r["name"] == name)
@@ -131,3 +139,11 @@ class Tenants:
             )
         self._known = None
         return self.by_name()[name]
+
+
+def _refuse_closed(tenant: Tenant) -> None:
+    if tenant.closed_at is not None:
+        raise TenantIsClosed(
+            f"a tenant of that name was closed on {tenant.closed_at.date().isoformat()}, and records that publishers "
+            "still send it are refused; open a new one under another name"
+        )

@@ -138,3 +138,13 @@ SELECT c.profile, c.position, c.given, c.at, c.purpose, c.wording, c.fields, c.s
 FROM contacts.consents c
 WHERE c.tenant = %(tenant)s AND c.profile = ANY(%(profiles)s)
 ORDER BY c.profile, c.position;
+
+-- name: close_profiles
+-- The tenant was closed: everybody is erased, and the ids of those stay who were of the team.
+UPDATE profiles
+SET erased = true, avatar = NULL, subject = CASE WHEN agent OR former_agent THEN subject END
+WHERE tenant = %(tenant)s
+    AND NOT (erased AND avatar IS NULL AND (subject IS NULL OR agent OR former_agent));
+
+-- name: close_consents
+UPDATE consents SET owners = '{}', seal = NULL WHERE tenant = %(tenant)s AND seal IS NOT NULL;

@@ -71,3 +71,15 @@ SELECT NULL, 0, 0, 0, count(*)
 FROM erasures.tickets t
 WHERE t.tenant = %(tenant)s AND t.erased AND t.status <> ALL (ARRAY['resolved', 'closed'])
 ORDER BY 1 NULLS LAST;
+
+-- name: close
+-- The tenant was closed: the tickets that were left are erased, on that day.
+WITH gone AS (
+    UPDATE tickets SET erased = true, requester = NULL WHERE tenant = %(tenant)s AND NOT erased RETURNING status
+)
+INSERT INTO days (tenant, day, subjects, things, tickets, open_tickets)
+SELECT %(tenant)s, %(on)s, 0, 0, count(*), count(*) FILTER (WHERE status <> ALL (ARRAY['resolved', 'closed']))
+FROM gone HAVING count(*) > 0
+ON CONFLICT (tenant, day) DO UPDATE SET
+    tickets = days.tickets + EXCLUDED.tickets,
+    open_tickets = days.open_tickets + EXCLUDED.open_tickets;

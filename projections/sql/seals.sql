@@ -49,3 +49,7 @@ WHERE s.tenant = n.tenant AND s.thing = n.thing AND s.position = n.position;
 DELETE FROM seals s
 USING unnest(%(tenants)b::uuid[], %(things)b::uuid[], %(positions)b::bigint[]) AS n (tenant, thing, position)
 WHERE s.tenant = n.tenant AND s.thing = n.thing AND s.position = n.position;
+
+-- name: close
+-- The tenant was closed: nothing of it opens any more.
+UPDATE seals SET owners = '{}', seal = NULL WHERE tenant = %(tenant)s AND seal IS NOT NULL;

@@ -132,6 +132,14 @@ SET owners = '{}', seal = NULL
 FROM unnest(%(tenants)b::uuid[], %(things)b::uuid[], %(positions)b::bigint[]) AS n (tenant, thing, position)
 WHERE a.tenant = n.tenant AND a.thing = n.thing AND a.position = n.position;
 
+-- name: close_things
+-- The tenant was closed: every thing is erased and keeps its place; of who wrote, agents stay.
+UPDATE things SET erased = true, author = CASE WHEN by = 'agent' THEN author END
+WHERE tenant = %(tenant)s AND NOT (erased AND (author IS NULL OR by IS NOT DISTINCT FROM 'agent'));
+
+-- name: close_attachments
+UPDATE attachments SET owners = '{}', seal = NULL WHERE tenant = %(tenant)s AND seal IS NOT NULL;
+
 -- name: list
 -- A page of things in the order in which they were recorded, with the seals that their personal fields read from. The
 -- schema is that of the model.

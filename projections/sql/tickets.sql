@@ -315,3 +315,16 @@ WHERE t.tenant = %(tenant)s
     AND ((t.deleted AND t.deleted_at <= %(trashed_before)s::timestamptz)
         OR (%(asked)s AND t.purge_asked_at IS NOT NULL))
 ORDER BY t.first_position;
+
+-- name: close_tickets
+-- The tenant was closed: every ticket, call and chat is erased and counts.
+UPDATE tickets SET erased = true, requester = NULL, copied = '{}', purge_asked_at = NULL
+WHERE tenant = %(tenant)s
+    AND NOT (erased AND requester IS NULL AND copied = '{}' AND purge_asked_at IS NULL);
+
+-- name: close_entries
+UPDATE entries SET owners = '{}', seal = NULL, author = CASE WHEN by = 'agent' THEN author END
+WHERE tenant = %(tenant)s AND (seal IS NOT NULL OR (author IS NOT NULL AND by IS DISTINCT FROM 'agent'));
+
+-- name: close_involved
+DELETE FROM involved WHERE tenant = %(tenant)s;

@@ -15,7 +15,7 @@ from psycopg.sql import SQL, Identifier
 
 from domain.fact import FactAtRest
 from domain.ids import EventId, SubjectId, TenantId, ThingId
-from domain.subjects import CONTENT_SHREDDED, SUBJECT_SHREDDED
+from domain.subjects import CONTENT_SHREDDED, SUBJECT_SHREDDED, TENANT_CLOSED
 from projections import contacts, erasures, reports, tickets
 from projections.paging import ReadModel, catch_up
 
@@ -226,6 +226,10 @@ class Desk:
     def shred_thing(self, name: str, *, at: datetime = NOON) -> FactAtRest:
         clear = {"thing": thing(name).hex, "ground": "art17-1-a", "line": 1}
         return self.put(CONTENT_SHREDDED, thing(name), clear, at=at)
+
+    def close(self, *, at: datetime = NOON) -> FactAtRest:
+        """Close the tenant."""
+        return self.put(TENANT_CLOSED, ThingId(self.tenant), {"ground": "contract-end", "line": 1}, at=at)
 
 
 def minutes(number: float) -> datetime:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain.fact import FactAtRest
@@ -393,3 +393,35 @@ def test_living_tickets_and_entries_keep_their_seals(models: ModelsUnderTest, hi
                 seal = edits[-1].seal
             expected = None if entry.deleted or row.erased or seal in dead else seal
             assert set(entry.personal.values()) == {expected}
+
+
+@settings(max_examples=20)
+@given(histories, histories, st.integers(1, 9), st.integers(0, 60))
+def test_of_a_closed_tenant_nothing_stands_in_any_table_and_every_count_stays_whatever_came_first(
+    models: ModelsUnderTest, history: list[tuple[Any, ...]], late: list[tuple[Any, ...]], page_size: int, pause: int
+) -> None:
+    """What is late would be refused. It counts all the same, if it ever came through, and is as dead as the rest."""
+    late = late[:10]
+    folded(models, written(history, late))
+    counted = json.dumps(reports.summaries(models.connection, TENANT))
+    desk = written(history)
+    desk.close()
+    for what in late:
+        happen(desk, what)
+    rebuilt = folded(models, desk)
+    assert json.dumps(reports.summaries(models.connection, TENANT)) == counted
+    contact_ids = {subject(name) for name in CONTACTS} - worked_in(desk)
+    for name, rows in rebuilt.items():
+        for row in rows:
+            values = [item for value in row.values() for item in (value if isinstance(value, list) else [value])]
+            assert not any(isinstance(value, bytes) for value in values), name
+            if not name.endswith(".shredded"):
+                assert not contact_ids.intersection(value for value in values if isinstance(value, UUID)), name
+    assert all(row["erased"] for row in (*rebuilt.get("tickets.tickets", ()), *rebuilt.get("contacts.profiles", ())))
+    models.begin_again()
+    later = desk.log.facts[pause:]
+    del desk.log.facts[pause:]
+    models.follow(desk.log, page_size)
+    desk.log.facts += later
+    models.follow(desk.log, page_size)
+    assert models.dump() == rebuilt

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain.catalogue import CATALOGUE
@@ -527,3 +527,25 @@ def test_a_file_is_found_by_its_part(board: Board, models: BoardModels) -> None:
     [file] = models.attachments("t")
     assert (file.part, file.inline) == (part("file"), False)
     assert file.personal == {"id": fact.seal, "name": fact.seal}
+
+
+@settings(max_examples=20)
+@given(histories, histories, st.integers(1, 9))
+def test_of_a_closed_tenant_every_thing_keeps_its_place_and_no_seal_whatever_came_first(
+    models: BoardModels, history: list[tuple[Any, ...]], late: list[tuple[Any, ...]], page_size: int
+) -> None:
+    late = late[:10]
+    places = {name: len(rows) for name, rows in folded(models, written([*history, *late])).items()}
+    board = written(history)
+    board.close()
+    for what in late:
+        happen(board, what)
+    rebuilt = folded(models, board)
+    assert {name: len(rows) for name, rows in rebuilt.items() if name.endswith(".things")} == {
+        name: rows for name, rows in places.items() if name.endswith(".things")
+    }
+    assert not any(isinstance(item, bytes) for item in mentioned(rebuilt))
+    for name, rows in rebuilt.items():
+        if name.endswith(".things"):
+            assert all(row["erased"] and (row["author"] is None or row["by"] == "agent") for row in rows)
+    assert folded(models, board, page_size) == rebuilt
