@@ -6,7 +6,8 @@ An unreachable key store is `KeysUnavailable` and nothing else: it never looks l
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -15,7 +16,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from domain.errors import KeysBehind, KeysUnavailable, NobodyCanAct, SealdeskError
+from crypto.roles import LACKING, Role, acting, as_role, confined, refused
+from domain.errors import KeysBehind, KeysUnavailable, NobodyCanAct, RightMissing, SealdeskError
 
 #: How long a caller waits for a connection before the key store counts as down, in seconds.
 CONNECT_SECONDS = 10.0
@@ -32,21 +34,36 @@ AWAY = (psycopg.errors.ReadOnlySqlTransaction, psycopg.errors.IdleInTransactionS
 
 
 def patient(dsn: str) -> str:
-    """Give a DSN the times after which a database counts as away (seconds, milliseconds), where it says none itself."""
+    """Give a DSN the times after which a database counts as away (seconds, milliseconds), where it says none itself.
+
+    Its connections find tables where ours are, and nowhere else: see `crypto.roles.confined`.
+    """
     said = conninfo_to_dict(dsn)
-    return make_conninfo(dsn, **{name: value for name, value in _PATIENCE.items() if name not in said})
+    return make_conninfo(confined(dsn), **{name: value for name, value in _PATIENCE.items() if name not in said})
 
 
 class Disturbed(SealdeskError):
     """Another transaction stood in the way (a deadlock); nothing was done, and the batch may be tried again."""
 
 
-class KeyStore:
-    """The key database. Reads go to the primary only; nothing is cached between transactions."""
+@dataclass(slots=True)
+class _Seen:
+    """The highest number of issues that a process has seen, whichever role looked."""
 
-    def __init__(self, dsn: str) -> None:
-        self._dsn = patient(dsn)
-        self._issue_seen = 0
+    issue: int = 0
+
+
+class KeyStore:
+    """The key database. Reads go to the primary only; nothing is cached between transactions.
+
+    Every connection takes `role` while it is made; without one it is what the login of the DSN is.
+    """
+
+    def __init__(self, dsn: str, role: Role | None = None, *, seen: _Seen | None = None) -> None:
+        self.role = role
+        self._plain = dsn
+        self._dsn = as_role(patient(dsn), role)
+        self._seen = seen or _Seen()
         self._pool: ConnectionPool[psycopg.Connection[DictRow]] = ConnectionPool(
             self._dsn,
             min_size=0,
@@ -62,6 +79,14 @@ class KeyStore:
     def __repr__(self) -> str:
         return "KeyStore()"
 
+    def as_role(self, role: Role | None) -> KeyStore:
+        """Give the same database to work in as another role, with a pool of its own that opens when it is needed."""
+        return KeyStore(self._plain, role, seen=self._seen)
+
+    def acting(self, cursor: Cursor[DictRow], role: Role | None) -> AbstractContextManager[None]:
+        """Do a part of a transaction as another role, and the rest of it as before. The login has to be let take it."""
+        return acting(cursor, role if role is not self.role else None, self.role)
+
     @contextmanager
     def transaction(self) -> Iterator[Cursor[DictRow]]:
         """Open one transaction; it commits at the end of the block. No key is replaced meanwhile.
@@ -70,6 +95,7 @@ class KeyStore:
             KeysUnavailable: the database cannot be reached, went away, or is a standby now.
             KeysBehind: it is older than it was when this process looked last.
             Disturbed: a deadlock with another transaction; nothing was done.
+            RightMissing: the role may not do what was asked for; nothing was done.
         """
         with self._lent() as connection, connection.cursor(binary=True) as cursor:
             self._look(cursor, f"SELECT pg_advisory_xact_lock_shared({REPLACING}), issue FROM issued")
@@ -106,7 +132,7 @@ class KeyStore:
     def _look(self, cursor: Cursor[DictRow], statement: str) -> None:
         """Take a lock, and see that the counter of issues has not fallen."""
         # Read before the statement: another thread may see a newer number meanwhile.
-        seen = self._issue_seen
+        seen = self._seen.issue
         row = cursor.execute(statement.encode()).fetchone()
         assert row is not None
         if row["issue"] < seen:
@@ -114,7 +140,7 @@ class KeyStore:
                 "the key database is older than it was a moment ago: a standby or a copy that lacks the last batches "
                 "took its place; stop all processes, and see docs/runbooks/restore.md"
             )
-        self._issue_seen = max(seen, row["issue"])
+        self._seen.issue = max(seen, row["issue"])
 
     @contextmanager
     def _lent(self) -> Iterator[psycopg.Connection[DictRow]]:
@@ -131,6 +157,8 @@ class KeyStore:
             raise Disturbed("another transaction stood in the way") from None
         except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, *AWAY):
             raise KeysUnavailable("the key database cannot be reached") from None
+        except LACKING:
+            raise RightMissing(refused(self.role, "key")) from None
         except psycopg.Error as error:
             raise NobodyCanAct(f"the key database refused a statement ({error.sqlstate})") from None
 

@@ -1,8 +1,8 @@
 """The way down the tree: from a root epoch to the leaf keys of one page, with one query.
 
-Shredded is a type, not a string. A key is `SHREDDED` only if its row, its thing or one of its owners says so with a
-ledger line and the right MAC. A key that is missing without that is `KeyLost`; an unreachable store has raised
-`KeysUnavailable` before anything here runs; a row that does not open at its place raises `SealBroken`.
+Shredded is a type, not a string. A key is `SHREDDED` only if its row, its thing, one of its owners or the closing of
+its tenant says so with a ledger line and the right MAC. A key that is missing without that is `KeyLost`; an unreachable
+store has raised `KeysUnavailable` before anything here runs; a row that does not open at its place raises `SealBroken`.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ class Path:
         self._things: dict[UUID, DictRow] = {}
         self._subjects: dict[UUID, DictRow] = {}
         self._tops: dict[UUID, DictRow] = {}
+        self._closings: dict[UUID, DictRow] = {}
         self._keys: dict[UUID, Found] = {}
         for row in rows:
             match row["level"]:
@@ -51,6 +52,8 @@ class Path:
                     self._things[row["id"]] = row
                 case "subject":
                     self._subjects[row["id"]] = row
+                case "closing":
+                    self._closings[row["id"]] = row
                 case _:
                     self._tops[row["id"]] = row
 
@@ -66,8 +69,16 @@ class Path:
         """Tell whether a thing says with our MAC that it was shredded."""
         return self.is_marked("thing", self._things.get(thing))
 
+    def closing(self, tenant: UUID) -> Found | None:
+        """Say what the row of a closed tenant means for everything of it; None where it is open."""
+        if (row := self._closings.get(tenant)) is None:
+            return None
+        return SHREDDED if self.is_marked("tenant", row) else SealBroken("the closing of a tenant is not ours")
+
     def leaf(self, thing: UUID, key_id: UUID, tenant: UUID) -> Found:
         """Open one leaf key, or say what became of it."""
+        if (closing := self.closing(tenant)) is not None:
+            return closing
         row = self._leaves.get((thing, key_id))
         if row is None or row["tenant"] != tenant:
             return KeyLost("the key of a fact is missing")
@@ -132,7 +143,7 @@ class Path:
             return error
 
     def is_marked(self, kind: str, row: DictRow | None) -> bool:
-        """Tell whether the row of a `leaf`, `thing` or `subject` says with our MAC that it was shredded."""
+        """Tell whether the row of a `leaf`, `thing`, `subject` or `tenant` says with our MAC that it was shredded."""
         if row is None or row["line"] is None:
             return False
         expected = self._tree.mark(kind, row["id"], TenantId(row["tenant"]), row["line"])
@@ -151,6 +162,7 @@ def open_leaves(
         SQL.paths.sql,
         thing_ids=[thing for thing, _ in pairs],
         key_ids=[key_id for _, key_id in pairs],
+        tenant=tenant,
     )
     path = Path(tree, rows)
     return {(thing, key_id): path.leaf(thing, key_id, tenant) for thing, key_id in pairs}

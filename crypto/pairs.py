@@ -164,6 +164,7 @@ class Pairs:
             yield Tree(cursor, self._roots)
 
     def _made(self, tree: Tree, tenant: TenantId, at: datetime) -> Pair:
+        tree.refuse_closed(tenant)
         mark, rows = _mark(tree), self._rows(tree, tenant)
         for row in rows:
             if row["superseded_at"] is None:

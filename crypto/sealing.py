@@ -31,6 +31,9 @@ from domain.ids import EventId, KeyId, TenantId, ThingId
 VERSION = 1
 _PREFIX_BYTES = 3
 _FIXED_PARTS = 5
+#: Of these: tenant, stream, event id, type, key id.
+_ID_PARTS, _TYPE_PART = (0, 1, 2, 4), 3
+_ID_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +93,17 @@ def header_of(sealed: bytes) -> Place:
 
 
 def fields_of(sealed: bytes) -> tuple[str, ...]:
-    """Read the names of the sealed fields, and nothing else.
+    """Read the names of the sealed fields, and nothing else. Where this does not raise, `header_of` does not either.
 
     Raises:
         SealBroken: these bytes are no seal of a known version.
     """
+    parts = _parts(sealed)
+    if any(len(parts[which]) != _ID_BYTES for which in _ID_PARTS):
+        raise SealBroken("the header of a seal does not parse")
     try:
-        return tuple(part.decode() for part in _parts(sealed)[_FIXED_PARTS:])
+        parts[_TYPE_PART].decode()
+        return tuple(part.decode() for part in parts[_FIXED_PARTS:])
     except UnicodeDecodeError:
         raise SealBroken("the header of a seal does not parse") from None
 

@@ -13,6 +13,8 @@ from typing import Any
 from uuid import UUID
 
 from crypto.register import Known
+from domain.catalogue import MOVES, TAKES
+from domain.contacts import ContactMerged
 from domain.ids import EventId, SubjectId, TenantId, ThingId
 from domain.personal import Reference
 
@@ -72,6 +74,17 @@ class PlannedFact:
     personal: Mapping[str, Any] = field(repr=False)
     owners: tuple[SubjectId, ...] = ()
     blob: UUID | None = None
+
+    @property
+    def is_sealed(self) -> bool:
+        """Tell whether it gets a seal: for its personal fields, or so that the key work it calls for is vouched for."""
+        return (
+            bool(self.personal)
+            or self.type in TAKES
+            or self.type == ContactMerged.TYPE
+            or "parent" in self.clear
+            or (self.type in MOVES and "requester" in self.clear)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +162,8 @@ class View:
     """What the databases said about the references of a batch, for one tenant.
 
     `versions` holds what stands of the things and parts that records of the batch write anew, by thing and part;
-    `newest` the position of the newest fact on those streams.
+    `newest` the position of the newest fact on those streams. Of what is `unreadable` nobody can say what stands:
+    somebody has changed a seal.
     """
 
     tenant: TenantId
@@ -160,3 +174,4 @@ class View:
     vocabulary: Mapping[str, frozenset[str]]
     versions: Mapping[tuple[UUID, UUID | None], Version] = field(default_factory=dict, repr=False)
     newest: Mapping[UUID, int] = field(default_factory=dict)
+    unreadable: frozenset[tuple[UUID, UUID | None]] = frozenset()

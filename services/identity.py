@@ -16,7 +16,7 @@ from uuid import UUID
 
 from domain.catalogue import CATALOGUE
 from domain.contacts import ContactCreated
-from domain.errors import RecordFenced
+from domain.errors import RecordFenced, RecordInvalid
 from domain.ids import SubjectId, ThingId
 from domain.personal import Kind, Reference
 from services.changes import Changes, Mentioned, Somebody, Something, Version, View
@@ -81,7 +81,13 @@ class Identity:
         return self.changes.things.get(inside) or self.before.things.get(inside) or self.view.things.get(inside)
 
     def version(self, thing: UUID, part: UUID | None) -> Version | None:
-        """Say what a thing or a part says as it stands, this batch included; None if nothing of it lives."""
+        """Say what a thing or a part says as it stands, this batch included; None if nothing of it lives.
+
+        Raises:
+            RecordInvalid: nobody can say it, because a seal was changed. Written anew, what it holds would be gone.
+        """
+        if (thing, part) in self.view.unreadable:
+            raise RecordInvalid("stands_unreadable", "subject")
         stood = self.view.versions.get((thing, part))
         personal: dict[str, Any] = dict(stood.personal) if stood is not None else {}
         owners = dict.fromkeys(stood.owners if stood is not None else ())
@@ -168,6 +174,21 @@ class Identity:
             self.changes.agents[primary.id] = True
         self.changes.named.add(primary.id)
         return primary
+
+    def means_somebody(self, mentions: Sequence[Mentioned]) -> bool:
+        """Tell whether these references mean somebody who is known, so that `identify` would make nobody.
+
+        Beside an id of upstream that nobody has, an address that is another id's means nobody: it may have moved.
+        """
+        people = {
+            mention.index: self.person(inside)
+            for mention in mentions
+            if (inside := self.inside(mention.index)) is not None
+        }
+        ids = [mention.index for mention in mentions if mention.reference.kind.is_upstream_id]
+        if not ids or not people.keys().isdisjoint(ids):
+            return bool(people)
+        return any(not person.living or not self.is_upstream(person) for person in people.values())
 
     def _primary(
         self,

@@ -45,9 +45,10 @@ from domain.errors import (
 )
 from domain.ids import HOUSE, KeyId, SubjectId, TenantId, ThingId
 from domain.personal import Reference
-from services import keeping, locking
+from services import keeping, key_work, locking
 from services.batches import Judged, TakenUp, TenantBatch, opened_by, taken_of, taken_up_as, tell_outcomes
 from services.changes import Changes
+from services.key_work import KeyWork
 from services.log import STATEMENTS, Facts, Position, SealedFact, store_positions
 from services.outcomes import Later, Outcome, Taken, Tally
 from services.quarantining import Quarantined, sealed_records
@@ -71,11 +72,14 @@ PUT_ASIDE = 100_000
 class Intake:
     """Take parcels in. One instance serves one process; it holds no keys between batches."""
 
-    def __init__(self, facts: Facts, keys: KeyStore, roots: Roots, tenants: Tenants) -> None:
+    def __init__(
+        self, facts: Facts, keys: KeyStore, roots: Roots, tenants: Tenants, work: KeyWork | None = None
+    ) -> None:
         self._facts = facts
         self._keys = keys
         self._roots = roots
         self._tenants = tenants
+        self._work = work or KeyWork(facts, keys, roots)
         self._waiting = Waiting(facts, keys, roots, tenants)
         #: Waiting records that this instance counted as quarantined.
         self._put_aside: dict[UUID | None, None] = {}
@@ -107,8 +111,8 @@ class Intake:
         """
         correction = Tally()
         with self._behind_if_it_stops():
-            if self._behind or keeping.is_behind(self._keys, self._facts):
-                keeping.catch_up(self._keys, self._roots, self._facts)
+            if self._behind or self._work.is_behind():
+                self._work.catch_up()
                 self._behind = False
                 correction += self._take_up(self._waiting.known_by_now(self._waiting.all_waited_for()), at)
             judged = [Judged(parcel, again=again) for parcel in parcels]
@@ -217,6 +221,7 @@ class Intake:
         try:
             with self._keys.transaction() as cursor:
                 tree = Tree(cursor, self._roots)
+                locking.hold_tenants(tree, batches)
                 for batch in batches:
                     locking.hold(self._facts, cursor, batch)
                     locking.hold_parts(tree, batch)
@@ -224,14 +229,11 @@ class Intake:
                     if len(self._facts.without_facts(sorted(opening))) < len(opening):
                         raise Disturbed("somebody else opened the same thing meanwhile")
                 head, appended = self._facts.append(sealed, beside)
-                if left := [one.waited_as for one in judged if one.leaves]:
-                    # A copy of the quarantine from before must not open what may be shredded on the log by then.
-                    rows_of(cursor, trees.SQL.destroy_records.sql, things=left)
+                self._work.records_go(cursor, self._keys, _leaving(judged))
                 newest = max(appended.values(), default=0)
-                for batch in batches:
-                    self._keep(tree, batch, newest)
-                if appended:
-                    keeping.advance(cursor, head, newest)
+                kept = [self._keep(tree, batch, newest) for batch in batches if not batch.closed]
+                if appended and all(kept):
+                    self._work.advance(cursor, self._keys, head, newest)
         except (Disturbed, KeysUnavailable):
             # The facts stand on the log, so the batch is taken; its key work is caught up before the next one.
             if appended is None:
@@ -271,6 +273,12 @@ class Intake:
 
     def _decide(self, tree: Tree, batch: TenantBatch, at: datetime) -> None:
         tenant = batch.tenant.id
+        batch.closed = tenant in tree.hold_tenants([tenant])
+        if batch.closed:
+            # Whatever is wrong with a record besides: nothing of this tenant is kept, not even in the quarantine.
+            for one in batch.judged:
+                one.refusal = RecordFenced("tenant_closed", "tenant")
+            return
         register = Register(tree, tenant)
         dedup = tree.service_key(tenant, "dedup").key
         pending = [one for one in batch.judged if one.refusal is None]
@@ -311,9 +319,12 @@ class Intake:
     # -- 2. and 3. issue and seal -------------------------------------------------------------------------------
 
     def _issue(self, tree: Tree, batch: TenantBatch) -> None:
+        if batch.closed:
+            return
         changes, tenant = batch.changes, batch.tenant.id
         # Keys and references are for the living: a shred that comes now waits for this transaction, and finds them.
         locking.hold(self._facts, tree.cursor, batch)
+        batch.entered = True
         if changes.upstream:
             # With the register entries of their ids: another writer has to see at once that these are known upstream,
             # lest an address that two contacts share should make one person of them.
@@ -354,11 +365,11 @@ class Intake:
         for person in (batch.people | tree.people(needed - batch.people.keys())).values():
             if person.key is not None:
                 owners.setdefault(person.subject_id, Owner(person.subject_id, person.key))
-        ofdesk = sum(not fact.owners for fact in changes.facts if fact.personal)
+        ofdesk = sum(not fact.owners for fact in changes.facts if fact.is_sealed)
         desk = iter(tree.places(tenant, "desk", ofdesk, BUCKET_CHILDREN) if ofdesk else ())
         blobs: list[LeafOrder] = []
         for fact in changes.facts:
-            if fact.personal:
+            if fact.is_sealed:
                 parents = tuple(owners[owner] for owner in fact.owners) or (next(desk),)
                 batch.orders.append(LeafOrder(fact.stream, KeyId(uuid4()), parents))
                 if fact.blob is not None:
@@ -387,8 +398,8 @@ class Intake:
 
     # -- 5. append ----------------------------------------------------------------------------------------------
 
-    @staticmethod
     def _beside(
+        self,
         batches: Sequence[TenantBatch],
         judged: Sequence[Judged],
         quarantined: Sequence[Quarantined],
@@ -430,41 +441,59 @@ class Intake:
                     "refused": list(refused.values()),
                 },
             )
-        if left := [one.waited_as for one in judged if one.leaves]:
-            cursor.execute(STATEMENTS.leave_quarantine.sql, {"ids": left})
         waited = [one for one in judged if one.waited_as is not None and not one.leaves]
         stay = [(one.waited_as, one.refusal) for one in waited if one.refusal is not None]
-        if stay:
-            cursor.execute(
-                STATEMENTS.wait_on.sql,
-                {
-                    "ids": [id_ for id_, _ in stay],
-                    "codes": [refusal.code for _, refusal in stay],
-                    "paths": [refusal.path for _, refusal in stay],
-                    "waits_for": [_waits_for(refusal) for _, refusal in stay],
-                },
-            )
+        left = _leaving(judged)
+        if not (left or stay):
+            return
+        with self._work.judging(cursor, self._facts):
+            if left:
+                key_work.leave(cursor, left, self._work)
+            if stay:
+                cursor.execute(
+                    STATEMENTS.wait_on.sql,
+                    {
+                        "ids": [id_ for id_, _ in stay],
+                        "codes": [refusal.code for _, refusal in stay],
+                        "paths": [refusal.path for _, refusal in stay],
+                        "waits_for": [_waits_for(refusal) for _, refusal in stay],
+                    },
+                )
 
     # -- 6. keep ------------------------------------------------------------------------------------------------
 
-    def _keep(self, tree: Tree, batch: TenantBatch, newest: int) -> None:
-        """Carry out what the facts of a batch call for; the newest of them stands at this position."""
+    def _keep(self, tree: Tree, batch: TenantBatch, newest: int) -> bool:
+        """Carry out what the facts of a batch call for; the newest of them stands at this position.
+
+        Returns whether that is all of it. What could destroy is left to the keeper by whoever may not.
+        """
         changes = batch.changes
         for is_agent, statement in ((True, trees.SQL.mark_agents), (False, trees.SQL.unmark_agents)):
             if ids := sorted(id_ for id_, agent in changes.agents.items() if agent is is_agent):
                 tree.cursor.execute(statement.sql, {"subject_ids": ids})
         if changes.upstream:
             tree.cursor.execute(trees.SQL.mark_upstream.sql, {"subject_ids": sorted(changes.upstream)})
-        for secondary, primary in changes.merged.items():
-            keeping.merge(tree, self._facts, SubjectId(secondary), primary)
-        for thing in changes.moved:
-            keeping.move(tree, self._facts, ThingId(thing))
-        if changes.claims or changes.mentioned or changes.parts:
-            register = Register(tree, batch.tenant.id)
-            register.claim(changes.claims, newest)
-            register.told(changes.mentioned | changes.parts.keys())
-        for thing in sorted(changes.settled):
-            keeping.settle(tree, self._facts, batch.tenant.id, ThingId(thing))
+        if changes.mentioned or changes.parts:
+            Register(tree, batch.tenant.id).told(changes.mentioned | changes.parts.keys())
+        if not (changes.merged or changes.moved or changes.claims or changes.settled):
+            return True
+        if not self._work.mine:
+            return False
+        with self._work.doing(tree.cursor, self._keys):
+            for secondary, primary in changes.merged.items():
+                keeping.merge(tree, self._work.facts, SubjectId(secondary), primary)
+            for thing in changes.moved:
+                keeping.move(tree, self._facts, ThingId(thing))
+            if changes.claims:
+                Register(tree, batch.tenant.id).claim(changes.claims, newest)
+            for thing in sorted(changes.settled):
+                keeping.settle(tree, self._facts, batch.tenant.id, ThingId(thing))
+        return True
+
+
+def _leaving(judged: Sequence[Judged]) -> list[UUID]:
+    """Name the quarantined records that are taken, or refused, and leave the quarantine with that."""
+    return [one.waited_as for one in judged if one.leaves and one.waited_as is not None]
 
 
 def _appeared(changes: Changes) -> Iterator[bytes]:
@@ -509,7 +538,7 @@ def _sealed(batch: TenantBatch) -> Iterable[SealedFact]:
     for fact in batch.changes.facts:
         sealed: bytes | None = None
         owners: tuple[UUID, ...] = fact.owners
-        if fact.personal:
+        if fact.is_sealed:
             order, key = next(issued)
             owners = tuple(owner.id for owner in order.owners)
             fields = tuple(sorted(fact.personal))

@@ -2,12 +2,17 @@
 
 These are facts first. Intake carries them out for its own batch, right after the append and under the same locks;
 `catch_up` follows the log and carries out what a crash left. Everything here may run twice.
+
+A fact whose seal somebody has changed says no more than what stands in the clear: that much is done, the fact is
+counted, and nobody behind it waits. `sealdesk keys check --deep` names it.
+
+Rule: nothing is merged, moved or destroyed on the word of a fact that the house did not seal (`services.vouching`).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -23,22 +28,22 @@ from crypto.roots import Roots
 from crypto.sealing import header_of
 from crypto.tree import SQL, Owner, Person, Tree
 from domain.agents import AgentDeleted
-from domain.catalogue import CATALOGUE
+from domain.catalogue import CATALOGUE, MOVES, TAKES
 from domain.contacts import ContactMadeAgent, ContactMerged
 from domain.errors import KeyLost, ReferenceMalformed
 from domain.fact import Effect, FactAtRest
 from domain.ids import EventId, KeyId, SubjectId, TenantId, ThingId
 from domain.personal import Reference
 from domain.subjects import SUBJECT_SHREDDED
-from domain.tickets import TicketMergedAway, TicketUpdated
 from services import news
 from services.log import Facts, SealedFact
 from services.opening_facts import opened_facts
+from services.vouching import Leaves, is_vouched, leaves_in, requesters, vouched
 
 PAGE = 1_000
 DIGEST_BYTES = 16
-#: Types by which a ticket moves to another requester.
-MOVES = frozenset({TicketUpdated.TYPE, TicketMergedAway.TYPE})
+#: Types that say in which thing theirs hangs.
+HANGS = frozenset(name for name, plan in CATALOGUE.items() if "parent" in plan.roles)
 
 
 def advance(cursor: Cursor[DictRow], head: int, newest: int) -> None:
@@ -46,10 +51,13 @@ def advance(cursor: Cursor[DictRow], head: int, newest: int) -> None:
     cursor.execute(SQL.advance_kept_from.sql, {"head": head, "newest": newest})
 
 
-def is_behind(keys: KeyStore, facts: Facts) -> bool:
-    """Tell whether a fact may still call for key work: another process may have died right behind its append."""
+def is_behind(keys: KeyStore, facts: Facts, done: int = 0) -> bool:
+    """Tell whether a fact may still call for key work: another process may have died right behind its append.
+
+    Up to the position `done`, whoever asks has seen to it that none does.
+    """
     with keys.transaction() as cursor:
-        after = rows_of(cursor, SQL.kept_now.sql)[0]["position"]
+        after = max(rows_of(cursor, SQL.kept_now.sql)[0]["position"], done)
     return bool(facts.page_for_keeping(after, 1))
 
 
@@ -114,9 +122,10 @@ def move(tree: Tree, facts: Facts, thing: ThingId) -> None:
     person was shredded, the leaf dies.
     """
     stream = facts.stream(thing)
-    moves = [(fact.position, UUID(fact.clear["requester"])) for fact in stream if fact.clear.get("requester")]
-    people = tree.people(requester for _, requester in moves)
     leaves = {row["key_id"]: row for row in rows_of(tree.cursor, SQL.leaves_of_thing.sql, thing_id=thing)}
+    hung: Leaves = {(thing, key_id): row for key_id, row in leaves.items()}
+    moves = requesters(tree, stream, hung, facts.accepted_up_to())
+    people = tree.people(requester for _, requester in moves)
     for fact in stream:
         for leaf in _leaves_of(fact, leaves):
             if leaf["wrapped"] is not None:
@@ -168,17 +177,21 @@ def settle(tree: Tree, facts: Facts, tenant: TenantId, stream: ThingId) -> None:
 
     A row whose key goes is marked with the position of the fact that called for it, below zero, and our MAC.
     """
-    told = [fact for fact in facts.stream(stream) if fact.type in CATALOGUE]
-    for fact in told:
-        if CATALOGUE[fact.type].record.EFFECT is Effect.ENDS and "part" not in CATALOGUE[fact.type].roles:
-            _end_thing(tree, tenant, stream, fact)
-            return
+    whole = facts.stream(stream)
     leaves = {row["key_id"]: row for row in rows_of(tree.cursor, SQL.leaves_of_thing.sql, thing_id=stream)}
+    hung: Leaves = {(stream, key_id): row for key_id, row in leaves.items()}
+    ours = vouched(tree, whole, hung, TAKES, facts.accepted_up_to())
+    positions = {fact.position for fact in ours}
+    told = [fact for fact in whole if fact.type in CATALOGUE and (fact.type not in TAKES or fact.position in positions)]
+    for fact in ours:
+        if CATALOGUE[fact.type].record.EFFECT is Effect.ENDS and "part" not in CATALOGUE[fact.type].roles:
+            _end_thing(tree, facts, tenant, stream, fact)
+            return
     for older, position in given_way(told):
         for leaf in _leaves_of(older, leaves):
             if leaf["line"] is None:
                 tree.destroy_leaf(leaf, -position)
-    for fact in told:
+    for fact in ours:
         if CATALOGUE[fact.type].record.EFFECT is Effect.ENDS and "part" in fact.clear:
             _fence_part(tree, tenant, fact)
 
@@ -204,52 +217,76 @@ def given_way(told: Sequence[FactAtRest]) -> Iterator[tuple[FactAtRest, int]]:
                 by_within[part] = fact.position
 
 
-def _end_thing(tree: Tree, tenant: TenantId, thing: ThingId, fact: FactAtRest) -> None:
+def _end_thing(tree: Tree, facts: Facts, tenant: TenantId, thing: ThingId, fact: FactAtRest) -> None:
     """End a thing with everything that hangs in it: its keys go, its references are fenced."""
-    beneath = rows_of(tree.cursor, SQL.things_beneath.sql, thing_id=thing)
-    living = [row["thing_id"] for row in beneath if row["line"] is None]
+    beneath = {row["thing_id"]: row for row in rows_of(tree.cursor, SQL.things_beneath.sql, thing_id=thing)}
+    hung = _hung_in(tree, facts, thing, beneath.keys() - {thing})
+    living = [id_ for id_, row in beneath.items() if id_ in hung and row["line"] is None]
     for id_ in living:
         rows_of(tree.cursor, SQL.take_leaves_of_thing.sql, thing_id=id_)
         tree.destroy_thing(tenant, ThingId(id_), -fact.position)
     Register(tree, tenant).fence(living, fact.recorded_at)
 
 
+def _hung_in(tree: Tree, facts: Facts, thing: UUID, others: Collection[UUID]) -> set[UUID]:
+    """Choose the things that hang in one by what the log says, and not by their rows alone, which intake may write."""
+    told, leaves = facts.streams(list(others)) if others else [], leaves_in(tree, others)
+    # What opens a thing comes first in its stream, sealed or not, and nobody can come before it afterwards.
+    opening = {fact.stream: fact for fact in reversed(told)}.values()
+    hanging = vouched(tree, told, leaves, HANGS, facts.accepted_up_to())
+    ours = sorted({fact.position: fact for fact in (*opening, *hanging)}.items())
+    parents = {fact.stream: UUID(fact.clear["parent"]) for _, fact in ours if fact.clear.get("parent")}
+    hung, more = {thing}, {thing}
+    while more:
+        more = {id_ for id_, parent in parents.items() if parent in more and id_ not in hung}
+        hung |= more
+    return hung
+
+
 def _fence_part(tree: Tree, tenant: TenantId, fact: FactAtRest) -> None:
     """Turn the reference of a part that ended into a fence. The fact that ended it still says which."""
     register = Register(tree, tenant)
-    for index in _part_indexes(register, tree, [fact]):
+    for index in _part_indexes(register, tree, [fact], []):
         register.fence_part(fact.stream, index, fact.recorded_at)
 
 
 @retry(retry=retry_if_exception_type(Disturbed), stop=stop_after_attempt(20), wait=wait_random(0, 0.1), reraise=True)
-def catch_up(keys: KeyStore, roots: Roots, facts: Facts) -> None:
-    """Carry out whatever a crash left, up to the head of the log."""
+def catch_up(keys: KeyStore, roots: Roots, facts: Facts) -> int:
+    """Carry out whatever a crash left, up to the head of the log. Returns of how many facts a seal was changed."""
+    changed = 0
     while True:
+        broken: list[FactAtRest] = []
         head = facts.head()
         with keys.transaction() as cursor:
             after = rows_of(cursor, SQL.kept_position.sql)[0]["position"]
             page = facts.page_for_keeping(after, PAGE)
             tree = Tree(cursor, roots)
+            full, newest = len(page) == PAGE, page[-1].position if page else head
+            # Of a tenant that was closed every key is gone already.
+            closed = tree.hold_tenants(fact.tenant for fact in page)
+            page = [fact for fact in page if fact.tenant not in closed]
             # First: an edit may be of a part that the register does not know to be told.
-            _tell_parts(tree, page)
+            _tell_parts(tree, page, broken)
             for fact in page:
-                _keep(tree, facts, fact)
+                _keep(tree, facts, fact, broken)
             effects = [
                 fact for fact in page if fact.type in CATALOGUE and CATALOGUE[fact.type].record.EFFECT is not None
             ]
             for tenant, stream in dict.fromkeys((fact.tenant, fact.stream) for fact in effects):
                 settle(tree, facts, tenant, stream)
-            full = len(page) == PAGE
-            cursor.execute(SQL.advance_kept.sql, {"position": page[-1].position if full else head})
+            cursor.execute(SQL.advance_kept.sql, {"position": newest if full else head})
+        changed += len({fact.position for fact in broken})
         if not full:
-            return
+            return changed
 
 
-def _keep(tree: Tree, facts: Facts, fact: FactAtRest) -> None:
+def _keep(tree: Tree, facts: Facts, fact: FactAtRest, broken: list[FactAtRest]) -> None:
     plan = CATALOGUE.get(fact.type)
     if plan is None:
         return
-    if fact.type == ContactMerged.TYPE:
+    if fact.type == ContactMerged.TYPE and not is_vouched(tree, facts, fact):
+        broken.append(fact)
+    elif fact.type == ContactMerged.TYPE:
         primary = SubjectId(UUID(fact.clear["person"]))
         for secondary in (SubjectId(UUID(text)) for text in fact.clear["secondary"]):
             merge(tree, facts, secondary, primary)
@@ -259,22 +296,22 @@ def _keep(tree: Tree, facts: Facts, fact: FactAtRest) -> None:
     if person := fact.clear.get("person"):
         if {"id", "primary_contact_id"} & set(fact.sealed_fields):
             tree.cursor.execute(SQL.mark_upstream.sql, {"subject_ids": [UUID(person)]})
-        _claim(tree, fact, SubjectId(UUID(person)))
+        _claim(tree, fact, SubjectId(UUID(person)), broken)
 
 
-def _tell_parts(tree: Tree, page: Sequence[FactAtRest]) -> None:
+def _tell_parts(tree: Tree, page: Sequence[FactAtRest], broken: list[FactAtRest]) -> None:
     """Note which parts the log tells, so that they can be edited and do not come a second time."""
     makers = [fact for fact in page if "part" in fact.clear and CATALOGUE[fact.type].record.EFFECT is None]
     for tenant in dict.fromkeys(fact.tenant for fact in makers):
         register = Register(tree, tenant)
-        register.told(_part_indexes(register, tree, [fact for fact in makers if fact.tenant == tenant]))
+        register.told(_part_indexes(register, tree, [fact for fact in makers if fact.tenant == tenant], broken))
 
 
-def _part_indexes(register: Register, tree: Tree, facts: Sequence[FactAtRest]) -> list[bytes]:
+def _part_indexes(register: Register, tree: Tree, facts: Sequence[FactAtRest], broken: list[FactAtRest]) -> list[bytes]:
     """Compute the blind indexes of the parts that facts of one tenant make or end, as long as their seals open."""
     return [
         register.index(Reference(mark.kind, str(personal[name])))
-        for fact, personal in opened_facts(tree, facts[0].tenant, facts)
+        for fact, personal in opened_facts(tree, facts[0].tenant, facts, broken)
         for name, mark in CATALOGUE[fact.type].names
         if mark.role == "part" and personal.get(name) is not None
     ]
@@ -295,9 +332,9 @@ def _mark_agents(tree: Tree, fact: FactAtRest) -> None:
         tree.cursor.execute(SQL.mark_agents.sql, {"subject_ids": ids})
 
 
-def _claim(tree: Tree, fact: FactAtRest, person: SubjectId) -> None:
+def _claim(tree: Tree, fact: FactAtRest, person: SubjectId, broken: list[FactAtRest]) -> None:
     """Note what a profile fact tells, and let the addresses that it claims lead to its person, as intake would have."""
-    opened = list(opened_facts(tree, fact.tenant, [fact]))
+    opened = list(opened_facts(tree, fact.tenant, [fact], broken))
     if not opened:
         return
     [(_, personal)] = opened

@@ -36,9 +36,10 @@ from psycopg.rows import DictRow, dict_row, tuple_row
 from psycopg.sql import SQL, Literal
 
 from crypto.keystore import AWAY, patient
+from crypto.roles import LACKING, Role, as_role, refused
 from crypto.sealing import fields_of
 from domain.catalogue import KEPT
-from domain.errors import LogUnavailable, NobodyCanAct, PositionMoved, SealBroken, SettingsWrong
+from domain.errors import LogUnavailable, NobodyCanAct, PositionMoved, RightMissing, SealBroken, SettingsWrong
 from domain.fact import FactAtRest
 from domain.ids import EventId, TenantId, ThingId
 from domain.upcasting import upcast
@@ -49,6 +50,9 @@ STATEMENTS: Any = aiosql.from_str(
 
 #: Where the library's recorder says (NOTIFY) that facts were appended: the name of the table.
 CHANNEL = "facts_events"
+
+#: A schema into which a role may not look is none for it, and neither are its tables.
+LACKING_OR_HIDDEN = (LACKING, psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName)
 
 #: Page transactions and appends may wait for locks; the library's 5 s would cut them.
 IDLE_SECONDS = 300
@@ -138,18 +142,31 @@ class Unpipelined(psycopg.Connection[Any]):
 
 
 class LogDatastore(PostgresDatastore):
-    """The library's pool, on a whole DSN: its own factory drops `sslmode` and every other parameter."""
+    """The library's pool, on a whole DSN: its own factory drops `sslmode` and every other parameter.
 
-    def __init__(self, dsn: str) -> None:
+    Every connection takes `role` while it is made; without one it is what the login of the DSN is.
+    """
+
+    def __init__(self, dsn: str, role: Role | None = None) -> None:
         super().__init__(
             "", "", "", "", "", pool_size=0, max_overflow=8, idle_in_transaction_session_timeout=IDLE_SECONDS
         )
-        self.pool.conninfo = patient(dsn)
+        self.role = role
+        self._plain = dsn
+        self.pool.conninfo = as_role(patient(dsn), role)
         self.pool.connection_class = Unpipelined
         self.pool.kwargs = {"row_factory": dict_row}
 
     def __repr__(self) -> str:
         return "LogDatastore()"
+
+    def as_role(self, role: Role | None) -> LogDatastore:
+        """Give the same database to work in as another role, with a pool of its own that opens when it is needed."""
+        sibling = LogDatastore(self._plain, role)
+        # What the library has learned of the types of a database holds for every connection to it.
+        sibling.psycopg_type_adapters = self.psycopg_type_adapters
+        sibling.psycopg_python_types = self.psycopg_python_types
+        return sibling
 
 
 class LockedRecorder(PostgresApplicationRecorder):
@@ -251,7 +268,13 @@ class Facts(Application[UUID]):
 
     def __init__(self, datastore: PostgresDatastore) -> None:
         self._datastore = datastore
+        self._role = datastore.role if isinstance(datastore, LogDatastore) else None
         super().__init__()
+
+    @property
+    def role(self) -> Role | None:
+        """Say as whom the database is used; None for the login itself."""
+        return self._role
 
     def construct_factory(self, env: Environment) -> InfrastructureFactory[Any]:
         """Share the datastore."""
@@ -261,7 +284,7 @@ class Facts(Application[UUID]):
 
     def construct_recorder(self) -> ApplicationRecorder:
         """Use the recorder of facts."""
-        with translated():
+        with translated(self._role):
             return FactsRecorder(self._datastore, events_table_name="facts_events")
 
     def construct_mapper(self) -> FactMapper:
@@ -283,19 +306,19 @@ class Facts(Application[UUID]):
         Raises:
             LogUnavailable: the database cannot be reached; nothing, or everything, was stored. Appending again is safe.
         """
-        with translated():
+        with translated(self._role):
             return self._facts.append([self.mapper.to_stored_event(fact) for fact in facts], beside)  # type: ignore[arg-type, misc]
 
     @contextmanager
     def cursor(self) -> Iterator[Cursor[DictRow]]:
         """Open one transaction on the log database for what stands beside the facts."""
-        with translated(), self._datastore.get_connection() as connection, connection.transaction():
+        with translated(self._role), self._datastore.get_connection() as connection, connection.transaction():
             yield connection.cursor(binary=True)
 
     @contextmanager
     def connection(self) -> Iterator[psycopg.Connection[Any]]:
         """Lend one connection of the pool, in autocommit mode, whose rows are tuples."""
-        with translated(), self._datastore.get_connection() as lent:
+        with translated(self._role), self._datastore.get_connection() as lent:
             connection = cast("psycopg.Connection[Any]", lent)
             connection.row_factory = tuple_row
             try:
@@ -305,7 +328,7 @@ class Facts(Application[UUID]):
 
     def own_connection(self) -> psycopg.Connection[Any]:
         """Open a connection outside the pool, in autocommit mode; whoever asks for it closes it."""
-        with translated():
+        with translated(self._role):
             return psycopg.connect(str(self._datastore.pool.conninfo), autocommit=True)
 
     def head(self) -> int:
@@ -363,6 +386,13 @@ class Facts(Application[UUID]):
         assert row is not None
         return int(row["issue"])
 
+    def accepted_up_to(self) -> int:
+        """Read up to which position an operator has accepted that keys are lost; 0 if never."""
+        with self.cursor() as cursor:
+            row = cursor.execute(STATEMENTS.accepted_up_to.sql).fetchone()
+        assert row is not None
+        return int(row["position"])
+
     def line_seen(self) -> int:
         """Read up to which line of the ledger the log has been told of every shred."""
         with self.cursor() as cursor:
@@ -405,7 +435,7 @@ class Facts(Application[UUID]):
             return {row["topic_id"] for row in cursor.execute(STATEMENTS.topics_read.sql)}
 
     def _read(self, statement: str, parameters: Mapping[str, Any]) -> list[FactAtRest]:
-        with translated(), self._datastore.get_connection() as connection:
+        with translated(self._role), self._datastore.get_connection() as connection:
             cursor = connection.cursor(binary=True, row_factory=tuple_row)
             return [_fact(row) for row in cursor.execute(statement, parameters)]
 
@@ -437,12 +467,14 @@ def _fact(row: Sequence[Any]) -> FactAtRest:
 
 
 @contextmanager
-def translated() -> Iterator[None]:
+def translated(role: Role | None = None) -> Iterator[None]:
     """Translate what the library and psycopg raise; neither message is passed on, since it may quote parameters."""
     try:
         yield
     except (psycopg.OperationalError, psycopg.InterfaceError, *AWAY):
         raise LogUnavailable("the log database cannot be reached") from None
+    except LACKING_OR_HIDDEN:
+        raise RightMissing(refused(role, "log")) from None
     except psycopg.Error as error:
         raise NobodyCanAct(f"the log database refused a statement ({error.sqlstate})") from None
     except PersistenceError as error:
@@ -450,4 +482,6 @@ def translated() -> Iterator[None]:
         state = getattr(cause, "sqlstate", None)
         if cause is None or isinstance(cause, (psycopg.OperationalError, psycopg.InterfaceError, *AWAY)):
             raise LogUnavailable("the log database cannot be reached") from None
+        if isinstance(cause, LACKING_OR_HIDDEN):
+            raise RightMissing(refused(role, "log")) from None
         raise NobodyCanAct(f"the log database refused a statement ({state})") from None

@@ -13,8 +13,11 @@ from typing import Any
 from crypto.keystore import KeyStore
 from crypto.roots import Roots
 from crypto.tree import Tree
+from domain.calls import CallPurged
+from domain.chats import ChatPurged
 from domain.errors import ShredRefused
 from domain.ids import ThingId
+from domain.tickets import TicketDeleted, TicketPurged, TicketRestored
 from projections import tickets
 from services import finding
 from services.effects import Effect
@@ -22,6 +25,11 @@ from services.finding import Found
 from services.log import Facts
 from services.shredding import Order, Shredding
 from services.tenants import Tenant
+
+#: Types by which upstream asks that something goes for good.
+PURGES = frozenset({TicketPurged.TYPE, CallPurged.TYPE, ChatPurged.TYPE})
+#: Streams that are read at once.
+PAGE = 200
 
 #: The data are no longer necessary for what they were collected for.
 GROUND = "art17-1-a"
@@ -79,6 +87,22 @@ class Purging:
         self._project()
         with self._facts.connection() as connection:
             things: list[ThingId] = tickets.purgeable(connection, tenant.id, trashed_before=trashed_before, asked=asked)
+        confirmed = self._confirmed(things, trashed_before=trashed_before, asked=asked)
         with self._keys.transaction() as cursor:
             tree = Tree(cursor, self._roots)
-            return [finding.inside(tree, thing) for thing in things]
+            return [finding.inside(tree, thing) for thing in things if thing in confirmed]
+
+    def _confirmed(self, things: Sequence[ThingId], *, trashed_before: datetime | None, asked: bool) -> set[ThingId]:
+        """Choose those of which the log says so itself: what a read model says is up to the projector."""
+        trashed: dict[ThingId, datetime] = {}
+        wished: set[ThingId] = set()
+        for at in range(0, len(things), PAGE):
+            for fact in self._facts.streams(things[at : at + PAGE]):
+                if fact.type == TicketDeleted.TYPE:
+                    trashed[fact.stream] = fact.occurred_at
+                elif fact.type == TicketRestored.TYPE:
+                    trashed.pop(fact.stream, None)
+                elif fact.type in PURGES:
+                    wished.add(fact.stream)
+        old = {thing for thing, since in trashed.items() if trashed_before is not None and since <= trashed_before}
+        return old | wished if asked else old

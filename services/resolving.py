@@ -252,9 +252,10 @@ class _Take:
         self._refuse_fenced(self.mentions.get("part", []))
         if not self._d.readmits(self._draft, own, self._day):
             own = self._without_fenced(own)
-        if not self._record.OPENS and all(self._d.inside(mention.index) is None for mention in own):
-            # Any of them may be the one by which the person becomes known.
-            raise RecordWaits("unknown_person", "subject", waits_for=[mention.index for mention in own])
+        if not self._record.OPENS and not self._d.means_somebody(own):
+            # Any of those that lead nowhere may be the one by which the person becomes known.
+            waits_for = [mention.index for mention in own if self._d.inside(mention.index) is None]
+            raise RecordWaits("unknown_person", "subject", waits_for=waits_for)
         before = set(self._d.changes.merged)
         is_agent = self._record.THING == "agent" or self._draft.type == ContactMadeAgent.TYPE
         person = self._d.identify(own, agent=is_agent)

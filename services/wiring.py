@@ -8,28 +8,42 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from psycopg.rows import DictRow
 
 from crypto import certificates
 from crypto.keystore import KeyStore
-from crypto.ledger import FileLedger, Ledger
-from crypto.mirroring import MirroredLedger
+from crypto.ledger import Ledger, Line
+from crypto.lines import expire_ledger_keys
 from crypto.pairs import Pairs
 from crypto.register import expire_fences
+from crypto.roles import Role, refused
 from crypto.roots import Roots
 from crypto.tree import Tree
+from domain.errors import RightMissing
 from services import gate, schema
 from services.analysts.publication import Analysts
 from services.blobs.attaching import Attaching
 from services.blobs.stores import blob_store
 from services.certifying import Certifying
+from services.closed import Remains
+from services.closing import Closing
+from services.doors import Doors, doors, entering, folds
 from services.embedded import Endpoints, serving
+from services.exporting import Exporting
 from services.holds import Holds
 from services.intake import Intake
+from services.kafka.admission import admission_of
+from services.key_work import KeyWork
+from services.ledgers.places import ledger_at
 from services.living import Living
 from services.log import Facts, LogDatastore
 from services.news import News
 from services.privacy import Privacy
-from services.projecting import Projecting
+from services.projecting import FOLDS_APART, Projecting
+from services.proving.clear_words import clear_words
+from services.proving.everywhere import everywhere
+from services.proving.gathering import Gathering
+from services.proving.proof import Proving
 from services.purging import Purging
 from services.quarantine import Quarantine
 from services.reading import Reading, Reveal
@@ -55,6 +69,8 @@ class House:
     settings: Settings
     endpoints: Endpoints
     facts: Facts
+    #: The log under no role, for what only its owner may do: the schemas and roles of analysts.
+    as_login: Facts
     keys: KeyStore
     roots: Roots
     pairs: Pairs
@@ -76,96 +92,158 @@ class House:
     purging: Purging
     analysts: Analysts
     attaching: Attaching
+    closing: Closing
+    exporting: Exporting
+    #: Whether this process may destroy, and so finishes what others left.
+    mends: bool
+
+    def resume(self) -> int:
+        """Finish, or abandon, whatever a crash left of shreds and closings. Returns how many there were.
+
+        A process that may not destroy leaves that to one that may.
+        """
+        return self.shredding.resume() + self.closing.resume() if self.mends else 0
+
+    def mend(self) -> int:
+        """Carry out the key work that stored facts call for and that a crash, or another process, left.
+
+        Returns how many of these facts have a seal that somebody has changed.
+        """
+        return self.shredding.mend() if self.mends else 0
 
 
 @contextmanager
 def house(settings: Settings, endpoints: Endpoints) -> Iterator[House]:
-    """Connect the parts over databases that are up, and close the connections at the end."""
-    schema.create(endpoints.log_dsn, endpoints.keys_dsn)
-    datastore = LogDatastore(endpoints.log_dsn)
-    keys = KeyStore(endpoints.keys_dsn)
-    facts = Facts(datastore)
+    """Connect the parts over databases that are up, each under its role, and close the connections at the end.
+
+    Raises:
+        GateShut: something has to be carried out first, and the login may not do that.
+        RightMissing: a login has none of the roles.
+    """
+    _see_versions(settings, endpoints)
+    with doors(endpoints) as ways:
+        yield _house(settings, endpoints, ways)
+
+
+def _house(settings: Settings, endpoints: Endpoints, ways: Doors) -> House:
+    facts, keys = ways.facts(Role.KEEPER), ways.keys(Role.KEEPER)
+    readers, opening = ways.facts(Role.READER), ways.keys(Role.READER)
+    mends = ways.may(Role.KEEPER)
     roots = roots_at(settings.kept)
     signing = certificates.load_or_create(settings.signing)
-    ledger = _ledger_of(settings, signing, roots)
-    tenants = Tenants(facts)
-    projecting = Projecting(facts)
-    residue = Residue(facts, keys, roots)
-    living = Living(facts, keys, roots)
-    reading = Reading(facts, keys, roots, now)
-    try:
-        gate.check_roots(keys, roots)
+    ledger = ledger_at(settings.ledger, settings.ledger_copy, signing, roots)
+    # Whoever takes records in may add the tenant that they name.
+    tenants = Tenants(ways.facts(Role.KEEPER if mends else Role.INTAKE))
+    projecting = Projecting(ways.facts(Role.PROJECTOR), folds=ways.folds, waits=mends, sees=ways.sees)
+    residue = Residue(readers, opening, roots)
+    living = Living(readers, opening, roots)
+    reading = Reading(readers, opening, roots, now)
+    gate.check_roots(keys, roots)
+    quarantine = Quarantine(facts, keys, roots, settings.quarantine_days)
+    if mends:
         with keys.transaction() as cursor:
             expire_fences(Tree(cursor, roots), at=now(), days=settings.fence_days)
-        quarantine = Quarantine(facts, keys, roots, settings.quarantine_days)
+        expire_ledger_keys(roots, at=now(), days=settings.fence_days)
         quarantine.expire(at=now())
-        privacy = Privacy(datastore)
-        attaching = Attaching(facts, keys, roots, blob_store(settings.blobs), reading.leave_access_line)
-        news = News(facts, keys, roots, days=settings.news_days, clock=now)
-        certifying = Certifying(
+    privacy = Privacy(ways.datastore(Role.KEEPER))
+    attaching = Attaching(facts, keys, roots, blob_store(settings.blobs), reading.leave_access_line)
+    news = News(facts, keys, roots, days=settings.news_days, clock=now)
+    certifying = Certifying(
+        keys,
+        roots,
+        signing,
+        quarantine,
+        living,
+        lambda: settings.kafka is not None or bool(facts.topics_read()),
+        now,
+        settings.topic_days,
+    )
+    shredding = Shredding(
+        facts,
+        keys,
+        roots,
+        ledger,
+        privacy,
+        residue,
+        quarantine,
+        projecting.catch_up,
+        Sweeping(keys, roots, attaching.sweep, now).sweep,
+        certifying,
+        news,
+        lambda tenant, ids, actor: reading.leave_access_line(tenant, "living", ids, Reveal(actor, "shred")),
+        Proving(
+            Gathering(facts, keys, roots),
             keys,
-            roots,
-            signing,
-            quarantine,
-            living,
-            lambda: settings.kafka is not None or bool(facts.topics_read()),
-            now,
-            settings.topic_days,
-        )
-        shredding = Shredding(
-            facts,
-            keys,
-            roots,
-            ledger,
-            privacy,
-            residue,
-            quarantine,
-            projecting.catch_up,
-            Sweeping(keys, roots, attaching.sweep, now).sweep,
-            certifying,
-            news,
-            lambda tenant, ids, actor: reading.leave_access_line(tenant, "living", ids, Reveal(actor, "shred")),
-            brake=settings.brake,
-            clock=now,
-        )
-        Restoring(facts, keys, roots, ledger, shredding.resume, shredding.tell).bring_up()
-        yield House(
-            settings=settings,
-            endpoints=endpoints,
-            facts=facts,
-            keys=keys,
-            roots=roots,
-            pairs=Pairs(keys, roots),
-            ledger=ledger,
-            signing=signing,
-            tenants=tenants,
-            intake=Intake(facts, keys, roots, tenants),
-            projecting=projecting,
-            reading=reading,
-            residue=residue,
-            quarantine=quarantine,
-            living=living,
-            privacy=privacy,
-            holds=Holds(privacy, keys, roots, now),
-            shredding=shredding,
-            certifying=certifying,
-            news=news,
-            recipients=Recipients(facts, keys, roots, now),
-            purging=Purging(facts, keys, roots, shredding, projecting.catch_up, now),
-            attaching=attaching,
-            analysts=Analysts(facts, keys, roots, projecting.catch_up, now, settings.fold),
-        )
-    finally:
-        keys.close()
-        facts.close()
-        datastore.close()
+            lambda: everywhere(settings, endpoints, lambda: admission_of().topics, facts.topics_read),
+            lambda: clear_words(facts, keys, [str(settings.data or ""), settings.actor]),
+        ),
+        brake=settings.brake,
+        clock=now,
+    )
+    analysts = Analysts(ways.facts(), keys, roots, projecting.catch_up, now, settings.fold)
+    remains = Remains(facts, keys, roots, attaching, analysts)
+    closing = Closing(
+        facts,
+        keys,
+        roots,
+        ledger,
+        privacy,
+        shredding,
+        certifying,
+        remains,
+        projecting.catch_up,
+        brake=settings.brake,
+        clock=now,
+    )
 
+    def tell(row: DictRow, line: Line) -> None:
+        (closing.tell_again if row["kind"] == "tenant" else shredding.tell)(row, line)
 
-def _ledger_of(settings: Settings, signing: Ed25519PrivateKey, roots: Roots) -> Ledger:
-    first = FileLedger(settings.ledger, signing, roots)
-    if settings.ledger_copy is None:
-        return first
-    return MirroredLedger(first, FileLedger(settings.ledger_copy, signing, roots))
+    def resume() -> int:
+        return shredding.resume() + closing.resume()
+
+    if mends:
+        Restoring(facts, keys, roots, ledger, resume, tell, closing.know).bring_up()
+    else:
+        gate.check_strictly(facts, keys, ledger)
+    return House(
+        settings=settings,
+        endpoints=endpoints,
+        facts=facts,
+        as_login=ways.facts(),
+        keys=keys,
+        roots=roots,
+        pairs=Pairs(keys, roots),
+        ledger=ledger,
+        signing=signing,
+        tenants=tenants,
+        intake=Intake(
+            ways.facts(Role.INTAKE),
+            ways.keys(Role.INTAKE),
+            roots,
+            tenants,
+            KeyWork(facts, keys, roots)
+            if mends
+            else KeyWork(ways.facts(Role.INTAKE), ways.keys(Role.INTAKE), roots, mine=False),
+        ),
+        projecting=projecting,
+        reading=reading,
+        residue=residue,
+        quarantine=quarantine,
+        living=living,
+        privacy=privacy,
+        holds=Holds(privacy, keys, roots, now),
+        shredding=shredding,
+        certifying=certifying,
+        news=news,
+        recipients=Recipients(facts, keys, roots, now),
+        purging=Purging(facts, keys, roots, shredding, projecting.catch_up, now),
+        attaching=attaching,
+        analysts=analysts,
+        closing=closing,
+        exporting=Exporting(facts, keys, roots, quarantine, attaching, reading.leave_access_line, now),
+        mends=mends,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,23 +259,30 @@ class Examined:
 @contextmanager
 def examined(settings: Settings) -> Iterator[Examined]:
     """Connect what is needed to find out what is wrong, whether or not log, keys, roots and ledger fit together."""
-    with serving(settings) as endpoints, databases(endpoints) as (facts, keys):
-        roots = roots_at(settings.kept)
-        signing = certificates.load_or_create(settings.signing)
-        yield Examined(facts, keys, roots, _ledger_of(settings, signing, roots))
+    with serving(settings) as endpoints:
+        _see_versions(settings, endpoints)
+        with databases(endpoints) as (facts, keys):
+            roots = roots_at(settings.kept)
+            signing = certificates.load_or_create(settings.signing)
+            yield Examined(facts, keys, roots, ledger_at(settings.ledger, settings.ledger_copy, signing, roots))
+
+
+def _see_versions(settings: Settings, endpoints: Endpoints) -> None:
+    """See to it that both databases have today's tables; servers of our own are brought there.
+
+    Raises:
+        SchemaUnfit: one has another version.
+    """
+    ours = settings.log_dsn is None
+    schema.ready(schema.LOG, endpoints.log_dsn, ours=ours)
+    schema.ready(schema.KEYS, endpoints.keys_dsn, ours=ours)
 
 
 @contextmanager
 def databases(endpoints: Endpoints) -> Iterator[tuple[Facts, KeyStore]]:
-    """Connect log and key database without looking whether they fit together."""
-    datastore, keys = LogDatastore(endpoints.log_dsn), KeyStore(endpoints.keys_dsn)
-    facts = Facts(datastore)
-    try:
-        yield facts, keys
-    finally:
-        keys.close()
-        facts.close()
-        datastore.close()
+    """Connect log and key database, as the most that the logins may be, without looking whether they fit together."""
+    with doors(endpoints) as ways:
+        yield ways.facts(Role.KEEPER), ways.keys(Role.KEEPER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,10 +294,16 @@ class Projector:
 
 
 @contextmanager
-def projector(log_dsn: str) -> Iterator[Projector]:
-    """Connect the log alone: no key database, no roots, no ledger. Close the connections at the end."""
-    schema.create_log(log_dsn)
-    datastore = LogDatastore(log_dsn)
+def projector(log_dsn: str, *, ours: bool = False) -> Iterator[Projector]:
+    """Connect the log alone, as the projector: no key database, no roots, no ledger. Close the connections at the end.
+
+    `ours` says that the database is one of our own data folder, which is brought to today's version.
+    """
+    schema.ready(schema.LOG, log_dsn, ours=ours)
+    login = entering(schema.LOG, log_dsn)
+    if not folds(login, log_dsn):
+        raise RightMissing(FOLDS_APART if Role.PROJECTOR in login.roles else refused(None, "log"))
+    datastore = LogDatastore(log_dsn, Role.PROJECTOR)
     facts = Facts(datastore)
     try:
         yield Projector(facts, Projecting(facts))

@@ -95,6 +95,10 @@ class Composed:
         for secret in COMPOSED["secrets"]:
             self._path("secrets", secret).parent.mkdir(exist_ok=True)
             self._path("secrets", secret).write_text("not asked for on a socket\n")
+        # What our services read of a file of the image names the files of the image.
+        self._logins = self.folder / "logins.toml"
+        said = (ROOT / COMPOSED["configs"]["logins"]["file"]).read_text()
+        self._logins.write_text(said.replace("/run/secrets/", f"{self.folder}/secrets/"))
         for volume in COMPOSED["volumes"]:
             self._path("volumes", volume).mkdir(mode=0o700, parents=True)
 
@@ -132,7 +136,7 @@ class Composed:
         host = str(said["host"])
         self._reaches(name, host)
         here = conninfo_to_dict(self._databases[host])
-        return make_conninfo(dsn, **{key: here[key] for key in ("host", "port", "dbname", "user") if key in here})
+        return make_conninfo(dsn, **{key: here[key] for key in ("host", "port", "dbname") if key in here})
 
     @staticmethod
     def _reaches(name: str, host: str) -> None:
@@ -144,6 +148,8 @@ class Composed:
             if path == f"/run/secrets/{secret}":
                 return self._path("secrets", secret)
         for config in service.get("configs", ()):
+            if path == config["target"] and config["source"] == "logins":
+                return self._logins
             if path == config["target"]:
                 return (ROOT / COMPOSED["configs"][config["source"]]["file"]).resolve()
         for mount in service.get("volumes", ()):
@@ -174,8 +180,9 @@ class Composed:
         """Run a command in place of that of a service: `docker compose run --rm SERVICE WORDS`."""
         environment, _ = self.environment(name)
         environment.pop("SEALDESK_LISTEN", None)
+        said = words or [str(self._mounted(name, w)) if w.startswith("/") else w for w in SERVICES[name]["command"]]
         ended = subprocess.run(
-            [*SEALDESK, *(words or SERVICES[name]["command"])],
+            [*SEALDESK, *said],
             cwd="/",
             env=environment,
             input=stdin,
@@ -185,6 +192,11 @@ class Composed:
         )
         assert ended.returncode == 0, ended.stderr.decode()
         return ended.stdout.decode()
+
+    def set_up(self) -> None:
+        """Do what has to have ended before anything else starts."""
+        for name in ("migrate", "logins"):
+            self.run(name)
 
     def tickets(self) -> list[dict[str, Any]]:
         """List tickets as an officer would."""

@@ -144,6 +144,15 @@ class Analysts:
         with self._facts.connection() as connection, explained(), connection.transaction():
             return analyst_roles.grant(connection, tenant, login, rows=rows, dry_run=dry_run)
 
+    def withdraw(self, tenant: TenantId) -> None:
+        """Take back what is published of a tenant, with its roles; do nothing where nothing is.
+
+        A role that the database user may not drop stays, and reads nothing any more.
+        """
+        with translated(), self._facts.own_connection() as connection:
+            connection.execute(STATEMENTS.lock_publication.sql, {"schema": schema(tenant)})
+            analyst_roles.drop(connection, tenant)
+
     def _publish(self, tenant: TenantId, *, new_secret: bool) -> dict[str, Any]:
         as_of = self._clock()
         self._project()
@@ -163,6 +172,7 @@ class Analysts:
                 [position] = cursor.execute(STATEMENTS.position.sql).fetchone() or (0,)
                 freshness = {"as_of": as_of, "stale_at": as_of + self._fresh_for, "position": position, "k": self._k}
                 cursor.execute(STATEMENTS.write_freshness.sql, freshness)
+            analyst_roles.drop_emptied(connection)
         return freshness
 
     def _write(self, cursor: Cursor[Any], words: Mapping[str, frozenset[str]]) -> None:

@@ -16,7 +16,7 @@ names and sizes of all tables, and no row of them.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from importlib.resources import files
 from typing import Any
@@ -26,6 +26,7 @@ import psycopg
 from psycopg import Connection
 from psycopg.sql import SQL, Identifier, Literal
 
+from crypto.roles import Role
 from domain.errors import SettingsWrong
 from domain.ids import TenantId
 
@@ -40,6 +41,12 @@ ROWS = ("ticket_rows",)
 
 #: PostgreSQL cuts a longer name off, and would take another role for it.
 NAME_BYTES = 63
+
+#: What the keeper may do there: see that nothing is left, and see to it.
+_EMPTIES = (
+    "GRANT USAGE ON SCHEMA {schema} TO {keeper}",
+    "GRANT SELECT, DELETE ON ALL TABLES IN SCHEMA {schema} TO {keeper}",
+)
 
 UNPUBLISHED = "Nothing is published yet; do that with: sealdesk analysts refresh"
 
@@ -63,7 +70,7 @@ def shape(connection: Connection[Any], tenant: TenantId) -> str | None:
 
 def make(connection: Connection[Any], tenant: TenantId) -> None:
     """Make schema, tables and roles, unless they are what this version would make."""
-    made_from = repr((STATEMENTS.create.sql, STATEMENTS.declare_words.sql, SUMMARIES, ROWS))
+    made_from = repr((STATEMENTS.create.sql, STATEMENTS.declare_words.sql, SUMMARIES, ROWS, _EMPTIES, Role.KEEPER))
     expected = sha256(made_from.encode()).hexdigest()[:16]
     if shape(connection, tenant) == expected:
         return
@@ -74,12 +81,47 @@ def make(connection: Connection[Any], tenant: TenantId) -> None:
     connection.execute(SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(name))
     connection.execute(SQL("CREATE SCHEMA {}").format(name))
     connection.execute(STATEMENTS.create.sql)
+    # Whoever closes a tenant empties its publication. The schema stays the owner's, since its owner decides what runs.
+    for statement in _EMPTIES:
+        connection.execute(SQL(statement).format(schema=name, keeper=Identifier(Role.KEEPER)))
     connection.execute(SQL("GRANT USAGE ON SCHEMA {} TO {}, {}").format(name, summaries, rows))
     for table in (*SUMMARIES, "dictionary"):
         connection.execute(SQL("GRANT SELECT ON {} TO {}, {}").format(Identifier(table), summaries, rows))
     for table in ROWS:
         connection.execute(SQL("GRANT SELECT ON {} TO {}").format(Identifier(table), rows))
     connection.execute(SQL("COMMENT ON SCHEMA {} IS {}").format(name, Literal(expected)))
+
+
+def drop(connection: Connection[Any], tenant: TenantId) -> None:
+    """Drop schema and roles of a tenant, as far as they are there. The connection is in autocommit mode.
+
+    Who does not own the schema empties its tables, and the owner's next publication of anything drops it.
+    """
+    try:
+        _drop(connection, schema(tenant))
+    except psycopg.errors.InsufficientPrivilege:
+        for table in (*SUMMARIES, *ROWS):
+            connection.execute(SQL("DELETE FROM {}").format(Identifier(schema(tenant), table)))
+
+
+def drop_emptied(connection: Connection[Any]) -> None:
+    """Drop every schema that a closing has emptied, with its roles, as the owner. In autocommit mode."""
+    connection.execute(STATEMENTS.lock_rights.sql)
+    for (name,) in connection.execute(STATEMENTS.schemas.sql).fetchall():
+        fresh = SQL("SELECT EXISTS (SELECT FROM {})").format(Identifier(name, "freshness"))
+        if connection.execute(fresh).fetchone() == (False,):
+            _drop(connection, name)
+
+
+def _drop(connection: Connection[Any], name: str) -> None:
+    connection.execute(SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(Identifier(name)))
+    for role in (f"{name}_summaries", f"{name}_rows"):
+        if connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone():
+            # What one may not drop can read nothing any more.
+            unable = (psycopg.errors.InsufficientPrivilege, psycopg.errors.DependentObjectsStillExist)
+            with suppress(*unable), connection.transaction():
+                connection.execute(SQL("DROP OWNED BY {}").format(Identifier(role)))
+                connection.execute(SQL("DROP ROLE {}").format(Identifier(role)))
 
 
 def confine(connection: Connection[Any], tenant: TenantId) -> None:

@@ -26,6 +26,11 @@ SELECT set_config('search_path', %(schema)s, true), set_config('enable_nestloop'
 SELECT coalesce(obj_description(oid, 'pg_namespace'), '') FROM pg_namespace
 WHERE nspname = %(schema)s AND (SELECT count(*) FROM pg_roles WHERE rolname = ANY(%(roles)s)) = cardinality(%(roles)s);
 
+-- name: schemas
+SELECT nspname::text FROM pg_namespace
+WHERE nspname ~ '^analysts_[0-9a-f]{12}$' AND to_regclass(quote_ident(nspname) || '.freshness') IS NOT NULL
+    AND pg_has_role(nspowner, 'USAGE');
+
 -- name: create_role!
 -- Roles belong to the cluster, so another database may create the same one at the same time.
 DO $$

@@ -110,7 +110,11 @@ SELECT line FROM issue_seen;
 UPDATE issue_seen SET line = greatest(line, %(line)s);
 
 -- name: accept_loss!
-INSERT INTO accepted_losses (issued, seen) VALUES (%(issued)s, %(seen)s);
+INSERT INTO accepted_losses (issued, seen, position)
+SELECT %(issued)s, %(seen)s, coalesce(max(notification_id), 0) FROM facts_events;
+
+-- name: accepted_up_to
+SELECT coalesce(max(position), 0) AS position FROM accepted_losses;
 
 -- name: issue_seen
 SELECT issue FROM issue_seen;
@@ -154,6 +158,19 @@ WHERE quarantine.quarantine_id = given.id;
 -- name: leave_quarantine!
 DELETE FROM quarantine WHERE quarantine_id = ANY(%(ids)b::uuid[]);
 
+-- name: leave_to_keeper!
+-- Who may not destroy leaves the keys of these records to whoever may.
+INSERT INTO quarantine_left (quarantine_id) SELECT * FROM unnest(%(ids)b::uuid[]) ON CONFLICT DO NOTHING;
+
+-- name: left_to_keeper
+-- One that lies in the quarantine still is left there: nothing was taken up.
+SELECT quarantine_id FROM quarantine_left
+WHERE NOT EXISTS (SELECT FROM quarantine WHERE quarantine.quarantine_id = quarantine_left.quarantine_id)
+LIMIT %(limit)s;
+
+-- name: forget_left!
+DELETE FROM quarantine_left WHERE quarantine_id = ANY(%(ids)b::uuid[]);
+
 -- name: quarantined
 SELECT code, path, count(*) AS records FROM quarantine GROUP BY code, path ORDER BY code, path;
 
@@ -169,7 +186,7 @@ SELECT (SELECT count(*) FROM facts_events) AS facts,
        (SELECT coalesce(sum(refused), 0)::bigint FROM refusals) AS refused;
 
 -- name: tenants
-SELECT tenant_id, name, trash_days, trusts_purges FROM tenants ORDER BY name;
+SELECT tenant_id, name, trash_days, trusts_purges, closed_at FROM tenants ORDER BY name;
 
 -- name: add_tenant!
 INSERT INTO tenants (tenant_id, name) VALUES (%(tenant_id)s, %(name)s) ON CONFLICT (name) DO NOTHING;

@@ -10,13 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
+from crypto.roles import Role
 from services.embedded import POSTGRES_SETTINGS, Endpoints, serving
+from services.logins import read_logins
+from services.rights import INTAKE, KEEPER, PROJECTOR
 from services.settings import Settings
 from tests.architecture.test_documents import _settings_in_code
 from tests.composing import COMPOSED, OURS, ROOT, SERVICES, Composed, documented, until
 
 DESK = ROOT / "examples/desk.jsonl"
+
+
+#: What ends before the others start.
+ONE_SHOT = {"topics", "migrate", "logins"}
 
 
 def networks(name: str) -> set[str]:
@@ -39,7 +47,7 @@ def test_every_container_may_do_little(name: str) -> None:
     assert "no-new-privileges:true" in service["security_opt"]
     assert service["ulimits"] == {"core": 0}
     assert service["read_only"] is True or name == "kafka"
-    assert "healthcheck" in service or name == "topics"
+    assert "healthcheck" in service or name in ONE_SHOT
     assert not re.search(r":latest$|^[^:]+$", service["image"])
     for port in service.get("ports", ()):
         assert port.startswith("127.0.0.1:")
@@ -56,15 +64,28 @@ def test_our_containers_run_as_nobody_in_particular(name: str) -> None:
 
 
 def test_what_opens_seals_is_where_it_is_needed_and_nowhere_else() -> None:
-    holders = {"consume", "keep"}
+    holders, owners = {"consume", "keep"}, {"migrate", "logins"}
     for name in SERVICES:
         secrets = set(SERVICES[name].get("secrets", ()))
-        assert ("keys" in networks(name)) == (name in holders | {"keys-db"})
-        assert ("keys-password" in secrets) == (name in holders | {"keys-db"})
+        assert ("keys" in networks(name)) == (name in holders | owners | {"keys-db"})
+        assert ("keys-password" in secrets) == (name in owners | {"keys-db"})
+        assert ("log-password" in secrets) == (name in owners | {"log-db"})
         assert ({"roots", "ledger", "signing"} & set(volumes(name)) != set()) == (name in holders)
     assert volumes("consume") == {"roots": "rw", "ledger": "ro", "signing": "ro"}
     assert networks("project") == {"log", "watch"}
-    assert set(SERVICES["project"]["secrets"]) == {"log-password"}
+
+
+@pytest.mark.parametrize(("name", "role"), [("consume", INTAKE), ("project", PROJECTOR), ("keep", KEEPER)])
+def test_each_service_logs_in_as_itself_and_may_be_what_it_is_for(name: str, role: Role) -> None:
+    logins = {login.name: login for login in read_logins(ROOT / COMPOSED["configs"]["logins"]["file"])}
+    assert logins[name].role is role
+    assert logins[name].password_file == Path(f"/run/secrets/{name}-password")
+    assert SERVICES[name]["secrets"] == [f"{name}-password"]
+    for variable, value in SERVICES[name]["environment"].items():
+        if variable.endswith("_DSN"):
+            assert conninfo_to_dict(value)["user"] == name
+        if variable.endswith("_PASSWORD_FILE"):
+            assert value == f"/run/secrets/{name}-password"
 
 
 def test_neither_database_can_be_reached_from_outside() -> None:
@@ -135,6 +156,7 @@ def composed(databases: Endpoints, bootstrap: str, tmp_path: Path) -> Iterator[C
 @pytest.mark.slow
 def test_what_is_published_comes_through_all_services_and_they_end_well(composed: Composed) -> None:
     composed.run("topics")
+    composed.set_up()
     project, keep = composed.up("project"), composed.up("keep")
     until(lambda: keep.check() == 0, keep)
     composed.run("keep", "tenant", "add", "acme")
@@ -186,6 +208,7 @@ def _says_nobody(page: str) -> bool:
 
 @pytest.mark.slow
 def test_a_database_that_goes_away_is_waited_for(composed: Composed, databases: Endpoints) -> None:
+    composed.set_up()
     project = composed.up("project")
     until(lambda: project.check() == 0, project)
     whole = project.environment["SEALDESK_LOG_DSN"]

@@ -19,7 +19,7 @@ from kafka.admin import ACLOperation
 from kafka.errors import KafkaError, UnknownTopicOrPartitionError
 from kafka.structs import OffsetAndMetadata
 
-from crypto import certificates
+from crypto import accounts, certificates
 from domain.errors import BrokerUnavailable
 from services.cli.app import run
 from services.embedded import Endpoints
@@ -204,7 +204,7 @@ def test_after_source_cleared_since_no_folder_of_a_broker_holds_what_was_publish
     room.take()
     first = room.desk.shred("contact 1")
     assert first["source_cleared_since"] is None
-    assert first["sources"] == certificates.TOPICS_READ
+    assert first["sources"] == accounts.TOPICS_READ
     shredded = time.monotonic()
 
     # The broker that leads partition 0 dies, its copies stay on its disk, and it comes back.

@@ -53,6 +53,7 @@ def composed(databases: Endpoints, kafka: ComposedKafka, tmp_path: Path) -> Iter
 def test_all_of_it_takes_in_projects_and_clears(composed: Composed, kafka: ComposedKafka) -> None:
     created = composed.run("topics")
     assert "created: sealdesk.records" in created
+    composed.set_up()
     project, keep = composed.up("project"), composed.up("keep")
     until(lambda: keep.check() == 0, keep)
     composed.run("keep", "tenant", "add", "acme")

@@ -416,6 +416,28 @@ def test_a_deletion_that_comes_before_its_contact_waits_and_is_taken_up(desk: De
     assert [row["deleted"] for row in desk.contacts()] == [True]
 
 
+@pytest.mark.parametrize("happening", ["deleted", "restored", "blocked", "unblocked"])
+def test_beside_an_id_that_nobody_has_somebody_s_address_makes_no_person_and_is_taken_from_nobody(
+    desk: Desk, happening: str
+) -> None:
+    desk.happens("contact.created", "contact 1", id=1, name="Ann", email="ann@example.org")
+    desk.happens("contact.deleted", "contact 1", id=1)
+    record = f"contact.{happening}", "contact 5"
+    assert desk.happens(*record, id=5, email="ann@example.org").quarantined == 1
+    assert quarantined(desk.house) == [("unknown_person", "subject")]
+    assert [(row["id"], row["email"], row["deleted"]) for row in desk.contacts()] == [(1, "ann@example.org", True)]
+
+    desk.happens("contact.created", "contact 5", id=5, name="Bo")
+    assert quarantined(desk.house) == []
+    assert sorted(row["id"] for row in desk.contacts()) == [1, 5]
+
+
+def test_beside_a_new_id_the_address_of_somebody_without_one_means_that_person(desk: Desk) -> None:
+    desk.happens("ticket.opened", "ticket 20", id=20, email="ann@example.org", subject="hi")
+    assert desk.happens("contact.blocked", "contact 5", id=5, email="ann@example.org").stored == 1
+    assert [(row["email"], row["blocked"]) for row in desk.contacts()] == [("ann@example.org", True)]
+
+
 def test_a_parcel_that_waits_for_two_things_waits_for_the_second_too(desk: Desk) -> None:
     events = [
         orjson.loads(desk.event("ticket.replied", f"ticket {number}", AT, f"r{number}", body="both"))
@@ -561,6 +583,24 @@ def between_deciding_and_holding(what: Callable[[], object]) -> Iterator[None]:
         patch.setattr(locking, "hold", second)
         yield
     assert calls >= 2
+
+
+def test_whoever_a_batch_has_just_made_is_not_merged_once_another_writer_gives_them_an_id(
+    databases: Endpoints, desk: Desk, tmp_path: Path
+) -> None:
+    batch = [
+        desk.event("contact.created", "contact 1", AT, "one", id=1),
+        desk.event("ticket.opened", "ticket 20", AT, "ticket", id=20, email="info@x.org"),
+        desk.event("contact.updated", "contact 1", AT, "address", id=1, email="info@x.org"),
+    ]
+    with writer(databases, tmp_path) as other:
+        meanwhile = parcel_of(desk.event("contact.created", "contact 2", AT, "two", id=2, email="info@x.org"))
+        with between_deciding_and_holding(lambda: other.take([meanwhile], at=NOW)):
+            assert desk.take(*batch).stored == 3
+    one, two = whom(desk, Kind.PERSON, "1"), whom(desk, Kind.PERSON, "2")
+    assert one is not None
+    assert two is not None
+    assert one.subject_id != two.subject_id
 
 
 @pytest.mark.parametrize("known", [True, False])

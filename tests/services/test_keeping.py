@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from crypto.findings import Wrong
 from crypto.keystore import rows_of
 from crypto.opening import SHREDDED, open_leaves
 from crypto.register import Register
@@ -22,6 +23,7 @@ from domain.personal import Kind, Reference
 from services import keeping
 from services.embedded import Endpoints
 from services.intake import Intake
+from services.integrity import LogIntegrity
 from services.wiring import House
 from tests.desks import AT, Desk, desk_house
 
@@ -400,3 +402,96 @@ def test_catching_up_goes_on_page_by_page(desk: Desk, monkeypatch: pytest.Monkey
 def test_catching_up_an_empty_log_does_nothing(desk: Desk) -> None:
     catch_up(desk)
     assert kept(desk) == 0
+
+
+# -- seals that somebody has changed ----------------------------------------------------------------------------------
+
+CHANGED = {
+    "so that nothing of its header can be read": b"\x09",
+    "so that the ids in its header have no length": b"\x01\x00\x0a" + bytes(10),
+    "in its ciphertext": b"",
+}
+
+
+def change_seal(desk: Desk, type_: str, seal: bytes, *, newest: bool = True) -> tuple[int, bytes]:
+    """Change the seal of the newest, or the oldest, fact of a type; without a new one, its last byte."""
+    found = [fact for fact in desk.house.facts.page(0, 1_000) if fact.type == f"sealdesk.{type_}.v1"]
+    fact = found[-1 if newest else 0]
+    assert fact.seal is not None
+    put_seal(desk, fact.position, seal or fact.seal[:-1] + bytes([fact.seal[-1] ^ 1]))
+    return fact.position, fact.seal
+
+
+def put_seal(desk: Desk, position: int, seal: bytes) -> None:
+    with psycopg.connect(desk.house.endpoints.log_dsn) as log:
+        log.execute("UPDATE facts_events SET seal = %s WHERE notification_id = %s", (seal, position))
+
+
+@pytest.mark.parametrize("how", CHANGED)
+def test_a_fact_whose_seal_was_changed_is_counted_and_keeps_nobody_behind_it_waiting(
+    desk: Desk, nobody_keeps: pytest.MonkeyPatch, how: str
+) -> None:
+    desk.happens("contact.created", "contact 1", id=1, name="Ann", email="old@example.org")
+    desk.happens("ticket.opened", "ticket 20", id=20, requester_id=1, subject="hi")
+    desk.happens("ticket.replied", "ticket 20", id=5, body="first", user_id=1)
+    desk.happens("contact.created", "contact 2", id=2, name="Bob", email="old@example.org")
+    desk.happens("contact.merged", "contact 1", primary_contact_id=1, secondary_contact_ids=[3])
+    nobody_keeps.undo()
+    positions = {change_seal(desk, type_, CHANGED[how])[0] for type_ in ("ticket.replied", "contact.merged")}
+    positions.add(change_seal(desk, "contact.created", CHANGED[how], newest=False)[0])
+
+    assert keeping.catch_up(desk.house.keys, desk.house.roots, desk.house.facts) == 3
+
+    assert kept(desk) == desk.house.facts.head()
+    assert subject(desk, Kind.PERSON, "3") == subject(desk, Kind.PERSON, "1"), "what stands behind it was done"
+    assert keeping.catch_up(desk.house.keys, desk.house.roots, desk.house.facts) == 0, "once"
+    answers = LogIntegrity(desk.house.facts, desk.house.keys, desk.house.roots).check()
+    assert answers.counts["shredded"] == answers.counts["lost"] == 0
+    assert {finding.number for finding in answers.report.named if finding.wrong is Wrong.BROKEN} == positions
+
+
+@pytest.mark.parametrize("how", CHANGED)
+def test_what_nobody_can_read_is_not_written_anew_until_it_is_whole_again_and_all_others_are(
+    desk: Desk, how: str
+) -> None:
+    desk.happens("contact.created", "contact 1", id=1, name="Ann", email="ann@example.org")
+    desk.happens("ticket.opened", "ticket 20", id=20, requester_id=1, subject="hi")
+    desk.happens("ticket.replied", "ticket 20", id=5, body="first", user_id=1)
+    desk.happens("ticket.replied", "ticket 20", id=6, body="second", user_id=1)
+    position, whole = change_seal(desk, "ticket.replied", CHANGED[how], newest=False)
+    edit = desk.event("ticket.entry_edited", "ticket 20", AT, "edit-5", id=5, body="better")
+
+    tally = desk.take(edit, desk.event("ticket.entry_edited", "ticket 20", AT, "edit-6", id=6, body="best"))
+
+    assert (tally.stored, tally.quarantined) == (1, 1)
+    [row] = desk.house.quarantine.listed(desk.tenant.id)
+    assert (row["code"], row["path"]) == ("stands_unreadable", "subject")
+    # What it held is still to be had: its key lives.
+    put_seal(desk, position, whole)
+    assert desk.take(edit).stored == 1
+    assert [entry["body"] for entry in desk.ticket(20)["conversation"]] == ["better", "best"]
+
+
+def test_what_was_written_anew_is_known_whatever_became_of_an_older_seal(desk: Desk) -> None:
+    desk.happens("contact.created", "contact 1", id=1, name="Ann", email="ann@example.org")
+    desk.happens("ticket.opened", "ticket 20", id=20, requester_id=1, subject="hi")
+    desk.happens("ticket.replied", "ticket 20", id=5, body="first", user_id=1)
+    desk.happens("ticket.entry_edited", "ticket 20", id=5, body="better")
+    change_seal(desk, "ticket.replied", b"\x09")
+    assert desk.happens("ticket.entry_edited", "ticket 20", id=5, body="best").stored == 1
+    assert desk.happens("ticket.entry_deleted", "ticket 20", id=5).stored == 1
+
+
+@pytest.mark.parametrize("how", CHANGED)
+def test_a_seal_in_a_read_model_that_was_changed_keeps_nobody_from_reading_the_others(desk: Desk, how: str) -> None:
+    desk.happens("contact.created", "contact 1", id=1, name="Ann", email="ann@example.org")
+    desk.happens("ticket.opened", "ticket 20", id=20, requester_id=1, subject="hi")
+    desk.happens("ticket.opened", "ticket 21", id=21, requester_id=1, subject="ho")
+    shown = {row["subject"] for row in desk.tickets()}
+    assert shown == {"hi", "ho"}
+    thing = next(row["ticket"] for row in desk.tickets() if row["subject"] == "hi")
+    with psycopg.connect(desk.house.endpoints.log_dsn) as log:
+        changed = "set_byte(seal, length(seal) - 1, get_byte(seal, length(seal) - 1) # 1)" if not CHANGED[how] else "%s"
+        given = [CHANGED[how]] if CHANGED[how] else []
+        log.execute(f"UPDATE tickets.seals SET seal = {changed} WHERE thing = %s".encode(), (*given, thing))
+    assert [row["subject"] for row in desk.tickets()] == [{"broken": True}, "ho"]
