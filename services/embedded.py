@@ -107,7 +107,8 @@ def serving(settings: Settings, *, kafka: bool = False, extra: Mapping[str, str]
     """
     log_dsn, keys_dsn, broker = settings.log_dsn, settings.keys_dsn, settings.kafka
     if log_dsn and keys_dsn and (broker or not kafka):
-        yield Endpoints(log_dsn, keys_dsn, broker)
+        with _signals_as_exceptions():
+            yield Endpoints(log_dsn, keys_dsn, broker)
         return
     if settings.data is None:
         raise SettingsWrong("Without a data folder there is no broker either: set SEALDESK_KAFKA.")
@@ -129,6 +130,23 @@ def status(settings: Settings) -> dict[str, int | None]:
     servers = _Servers(settings.data)
     found = {"log": servers.log.process(), "keys": servers.keys.process(), "kafka": servers.kafka.process()}
     return {name: process.pid if process else None for name, process in found.items()}
+
+
+def are_made(settings: Settings) -> bool:
+    """Tell whether the data folder holds both databases. Starts and makes nothing."""
+    if settings.data is None:
+        return False
+    servers = _Servers(settings.data)
+    return all((cluster.folder / "PG_VERSION").exists() for cluster in (servers.log, servers.keys))
+
+
+def running(settings: Settings) -> dict[str, str]:
+    """Return the DSN of each database server that runs for the data folder, by its name. Starts and makes nothing."""
+    if settings.data is None:
+        return {}
+    servers = _Servers(settings.data)
+    found = {cluster.name: cluster.dsn() for cluster in (servers.log, servers.keys) if cluster.process()}
+    return {name: dsn for name, dsn in found.items() if dsn}
 
 
 class _Servers:
@@ -228,6 +246,11 @@ class _Cluster:
             if not connection.execute("SELECT FROM pg_database WHERE datname = 'sealdesk'").rowcount:
                 connection.execute("CREATE DATABASE sealdesk")
         return make_conninfo(dbname="sealdesk", **address)
+
+    def dsn(self) -> str | None:
+        """Return the DSN of the server that runs; None where it is behind a link that is not ours to make."""
+        reached = _reach_made(self.folder)
+        return reached and make_conninfo(dbname="sealdesk", host=reached, port="5432", user="sealdesk")
 
     def _start(self, extra: Mapping[str, str]) -> subprocess.Popen[bytes]:
         account = _account(self.data)
@@ -558,7 +581,7 @@ def _reach(folder: Path) -> str:
     When its own is too long, or holds a comma, which a DSN takes for the next host, it is a link in a short
     folder of ours. `run/shortcut` remembers that folder for the next user.
     """
-    if len(os.fsencode(folder / SOCKET)) < SOCKET_PATH_BYTES and "," not in str(folder):
+    if _fits(folder):
         return str(folder)
     memory = folder.parent / "run" / "shortcut"
     short = _shortcut(memory)
@@ -572,6 +595,18 @@ def _reach(folder: Path) -> str:
         link.unlink(missing_ok=True)
         link.symlink_to(folder)
     return str(link)
+
+
+def _reach_made(folder: Path) -> str | None:
+    """Return what `_reach` does where somebody has called it before, and make nothing."""
+    if _fits(folder):
+        return str(folder)
+    short = _shortcut(folder.parent / "run" / "shortcut")
+    return None if short is None else str(short / folder.name)
+
+
+def _fits(folder: Path) -> bool:
+    return len(os.fsencode(folder / SOCKET)) < SOCKET_PATH_BYTES and "," not in str(folder)
 
 
 def _shortcut(memory: Path) -> Path | None:
