@@ -12,7 +12,7 @@ STORIES := $(RUN) pytest -m kafka -n 2 --dist loadfile -v -rP --show-capture=std
 	tests/kafka
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-kafka test-kafka-smoke kafka-jars check large docs bench bench-turn lock clean
+.PHONY: help setup demo test test-kills model test-kafka test-kafka-smoke kafka-jars check large docs bench bench-turn lock clean
 
 help: ## Say what there is to say.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -32,6 +32,12 @@ demo: $(READY) ## Publish a helpdesk, forget a person, look what is left.
 test: $(READY) ## Run the tests, but for those on Apache Kafka.
 	$(RUN) pytest -n 2
 	@echo "Not run: the stories on Apache Kafka, which need Java and minutes: make test-kafka-smoke"
+
+test-kills: $(READY) ## Kill commands behind every step of theirs that is kept, not only behind some.
+	SEALDESK_TEST_KILLS=all $(RUN) pytest tests/acceptance/test_killed_at_each_step.py -v -rP --timeout 3600
+
+model: $(READY) ## Step through the protocol further than `make test` does: every pair, every point, two switches.
+	SEALDESK_TEST_SWITCHES=2 $(RUN) pytest -n 2 --timeout 0 tests/protocol
 
 test-kafka-smoke: $(READY) $(JARS) ## Run the stories on Apache Kafka, small: every fault once.
 	$(STORIES)
