@@ -129,7 +129,7 @@ class Drill:
     @contextmanager
     def _open(self) -> Iterator[House]:
         with house(self._settings, self._endpoints) as opened:
-            opened.shredding.resume()
+            opened.resume()
             yield opened
 
     def _fill(self) -> None:
@@ -214,6 +214,7 @@ class Drill:
         self._copies.restore("after")
 
     def _ledger(self, how: str) -> None:
+        assert isinstance(self._settings.ledger, Path), "the drill's own ledger is a file"
         path = self._settings.ledger / "ledger.jsonl"
         whole = path.read_bytes()
         lines = whole.splitlines(keepends=True)

@@ -6,8 +6,8 @@ between two connections or behind a proxy that drops them; the look does not rel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from contextlib import closing
+from collections.abc import Callable, Collection, Iterator
+from contextlib import closing, contextmanager
 from time import monotonic
 
 import psycopg
@@ -55,6 +55,26 @@ def follow(
                 seen = head
             caught_up(monotonic() - begun)
             _wait_for_notice(connection)
+
+
+@contextmanager
+def listening(facts: Facts) -> Iterator[Callable[[float, Stop], bool]]:
+    """Give a way to wait for an append: so many seconds at most, and not beyond the wish to end. It says if one came.
+
+    Raises:
+        LogUnavailable: the database went away.
+    """
+    with closing(facts.own_connection()) as connection, translated():
+        connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(CHANNEL)))
+
+        def wait(seconds: float, stop: Stop) -> bool:
+            end = monotonic() + seconds
+            while not stop.is_set() and (left := end - monotonic()) > 0:
+                for _ in connection.notifies(timeout=min(left, LOOK_SECONDS), stop_after=1):
+                    return True
+            return False
+
+        yield wait
 
 
 class _Ended(Exception):

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 from crypto.keystore import KeyStore
 from crypto.roots import Roots
+from crypto.tree import Tree
 from domain.errors import ReferenceUnknown
 from domain.ids import TenantId
 from domain.requests import HoldPlaced, place_hold, release_hold
@@ -31,6 +32,7 @@ class Holds:
 
         Raises:
             ShredRefused: a shred of it was begun already.
+            TenantIsClosed: the tenant was closed meanwhile; the hold comes too late.
         """
         hold = uuid4()
         words = as_text(seal_words(self._keys, self._roots, tenant, hold, actor=actor, why=why))
@@ -39,6 +41,9 @@ class Holds:
         self._privacy.decide(
             cases, lambda case: place_hold(case, hold=hold, tenant=tenant, target=found.id, words=words, at=at)
         )
+        with self._keys.transaction() as cursor:
+            # A closing that looked for holds before this one stood is over by now, or has not looked yet.
+            Tree(cursor, self._roots).refuse_closed(tenant)
         return hold
 
     def release(self, tenant: TenantId, hold: UUID, *, actor: str, why: str) -> None:

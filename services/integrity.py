@@ -29,7 +29,7 @@ from crypto.roots import Roots
 from crypto.sealing import header_of, open_seal
 from crypto.tree import SQL, Tree
 from crypto.wrapping import Key
-from domain.catalogue import CATALOGUE
+from domain.catalogue import CATALOGUE, MOVES
 from domain.contacts import ContactMerged
 from domain.errors import KeyLost, SealBroken, SealdeskError
 from domain.fact import Effect, FactAtRest
@@ -193,7 +193,7 @@ class LogIntegrity:
 
     def _check_moved(self, tree: Tree, stream: Sequence[FactAtRest]) -> None:
         """Check that what stood in a ticket before it moved dies with each later requester."""
-        if not any(fact.type in keeping.MOVES and fact.clear.get("requester") for fact in stream):
+        if not any(fact.type in MOVES and fact.clear.get("requester") for fact in stream):
             return
         moves = [(fact.position, UUID(fact.clear["requester"])) for fact in stream if fact.clear.get("requester")]
         rows = rows_of(tree.cursor, SQL.leaves_of_thing.sql, thing_id=stream[0].stream)

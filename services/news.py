@@ -163,7 +163,10 @@ class News:
                 tree = Tree(cursor, self._roots)
                 after = rows_of(cursor, SQL.followed.sql)[0]["position"]
                 page = self._facts.page_for_keeping(after, PAGE_FACTS)
-                total += sum(self._tell_of(tree, fact, passed) for fact in page if fact.type in FOLLOWED)
+                # Of a tenant that was closed nobody is told: its recipients went with it.
+                closed = tree.hold_tenants(fact.tenant for fact in page)
+                told = [fact for fact in page if fact.type in FOLLOWED and fact.tenant not in closed]
+                total += sum(self._tell_of(tree, fact, passed) for fact in told)
                 full = len(page) == PAGE_FACTS
                 # What was appended since we asked for the head may be on the page already.
                 newest = page[-1].position if page else head

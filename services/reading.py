@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -25,7 +26,7 @@ from crypto.sealing import header_of, open_seal
 from crypto.tree import Tree
 from crypto.wrapping import Key
 from domain.catalogue import CATALOGUE
-from domain.errors import KeyLost, SealBroken, SettingsWrong
+from domain.errors import KeyLost, SealBroken, SettingsWrong, TenantIsClosed
 from domain.ids import KeyId, TenantId, ThingId
 from projections import articles, companies, contacts, erasures, forums, groups, reports, things, tickets
 from projections.things import ThingRow
@@ -152,17 +153,16 @@ class Reading:
         if reveal is None:
             return Opened(None)
         seals = list(sealed)
-        self.leave_access_line(tenant, what, list(dict.fromkeys(thing for thing, _ in seals)), reveal)
-        places = [(thing, header_of(seal).key_id) for thing, seal in seals]
+        # Of a closed tenant nothing opens, so nobody is shown anything, and its desk seals no line any more.
+        with suppress(TenantIsClosed):
+            self.leave_access_line(tenant, what, list(dict.fromkeys(thing for thing, _ in seals)), reveal)
+        places = {place: seal for thing, seal in seals if (place := _place_of(thing, seal)) is not None}
 
         def opened() -> Contents:
             with self._keys.transaction() as cursor:
                 found = open_leaves(Tree(cursor, self._roots), tenant, places)
             # All of the page is opened here, so that its keys are gone before the first row is shown.
-            return {
-                place: _content(tenant, place[0], seal, found[place])
-                for place, (_, seal) in zip(places, seals, strict=True)
-            }
+            return {place: _content(tenant, place[0], seal, found[place]) for place, seal in places.items()}
 
         return Opened(opened)
 
@@ -212,11 +212,20 @@ class Opened:
             return {"shredded": True}
         if self._contents is None:
             return {"sealed": True}
-        content = self._contents[thing, header_of(seal).key_id]
+        place = _place_of(thing, seal)
+        content = "broken" if place is None else self._contents[place]
         if isinstance(content, str):
             return {content: True}
         # A field that the seal does not hold was never in it: somebody has changed the row.
         return content.get(name, {"broken": True})
+
+
+def _place_of(thing: ThingId, seal: bytes) -> tuple[ThingId, KeyId] | None:
+    """Say where the key of a seal stands; None if somebody has changed the seal so that nobody can say."""
+    try:
+        return thing, header_of(seal).key_id
+    except SealBroken:
+        return None
 
 
 def _content(tenant: TenantId, thing: ThingId, seal: bytes, key: Found) -> Content:

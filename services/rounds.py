@@ -72,6 +72,10 @@ class Rounds:
                 self._due[step.name] = self._clock() + (step.seconds if well else min(step.seconds, RETRY_SECONDS))
         return max(0.0, min(self._due.values()) - self._clock())
 
+    def hurry(self, name: str) -> None:
+        """Let a step be due at the next turn."""
+        self._due[name] = self._clock()
+
     def _try(self, step: Step) -> bool:
         begun = self._clock()
         try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from crypto.lines import expire_ledger_keys
 from crypto.register import expire_fences
 from crypto.tree import Tree
 from crypto.turning import Turning
@@ -18,6 +19,7 @@ from services.kafka.consuming import GROUP
 from services.kafka.replies import Replies
 from services.kafka.sources import Sources
 from services.kafka.telling import Telling, again_after
+from services.ledgers.places import ledger_topics
 from services.publishing.retiring import Retiring
 from services.rounds import Step
 from services.wiring import House, now
@@ -29,6 +31,8 @@ MEND_SECONDS = 5.0
 #: A promoted standby that lacks the last shreds is noticed after this long.
 GATE_SECONDS = 60.0
 PURGE_SECONDS = 3600.0
+#: What names the facts whose seals somebody has changed.
+_NAMED_BY = "sealdesk keys check --deep"
 #: Whether a turn or the destruction of a root is due. An epoch lasts for hours.
 TURN_SECONDS = 900.0
 #: Intake takes up what waits with the record that it waited for; only a crash leaves anything to this.
@@ -45,8 +49,8 @@ def steps_of(house: House, tell: Callable[[str], object]) -> list[Step]:
     """List the steps of a house. `tell` takes a sentence for whoever reads the process log."""
     return [
         Step("gate", GATE_SECONDS, lambda: gate.check(house.facts, house.keys, house.ledger)),
-        Step("resume", RESUME_SECONDS, house.shredding.resume),
-        Step("mend", MEND_SECONDS, house.shredding.mend),
+        Step("resume", RESUME_SECONDS, house.resume),
+        Step("mend", MEND_SECONDS, lambda: mend(house, tell)),
         Step("waiting", WAITING_SECONDS, lambda: house.intake.take_up(at=now())),
         Step("expire", EXPIRE_SECONDS, lambda: expire(house)),
         Step("purge", PURGE_SECONDS, lambda: purge(house, tell)),
@@ -68,7 +72,7 @@ def clearing_of(house: House, tell: Callable[[str], object]) -> list[Step]:
     steps = [Step("sources", CLEAR_SECONDS, sources.step)]
     # The embedded broker has no files, and would say so in every process log.
     if house.settings.clearing and house.settings.kafka is not None:
-        clearing = Clearing(broker, house.facts, topics, group=GROUP, tell=tell, clock=now)
+        clearing = Clearing(broker, house.facts, topics, group=GROUP, tell=tell, clock=now, spared=ledger_topics())
         steps.insert(0, Step("clear", CLEAR_SECONDS, clearing.step))
     return steps
 
@@ -103,11 +107,20 @@ def telling_of(house: House, tell: Callable[[str], object]) -> list[Step]:
     return steps
 
 
+def mend(house: House, tell: Callable[[str], object]) -> None:
+    """Carry out the key work that stored facts call for, and say of how many a part could not be read."""
+    if changed := house.mend():
+        tell(
+            f"the seals of {changed} facts were changed, so not all that they call for could be done; see: {_NAMED_BY}"
+        )
+
+
 def expire(house: House) -> None:
     """Let go what has had its time: days of the quarantine and quarters of fences, through the death of their keys."""
     house.quarantine.expire(at=now())
     with house.keys.transaction() as cursor:
         expire_fences(Tree(cursor, house.roots), at=now(), days=house.settings.fence_days)
+    expire_ledger_keys(house.roots, at=now(), days=house.settings.fence_days)
 
 
 def turn(house: House) -> None:

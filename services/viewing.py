@@ -12,7 +12,7 @@ from crypto.register import Known
 from crypto.sealing import header_of
 from crypto.tree import Person, Tree
 from domain.catalogue import CATALOGUE, PEOPLE
-from domain.fact import Effect
+from domain.fact import Effect, FactAtRest
 from domain.ids import SubjectId, TenantId, ThingId
 from domain.personal import OWN_ROLES, Reference
 from services import keeping
@@ -69,9 +69,10 @@ def view_of(
     found = tree.people({*(inside - things.keys()), *owners})
     versions: dict[tuple[UUID, UUID | None], Version] = {}
     newest: dict[UUID, int] = {}
+    unreadable: frozenset[tuple[UUID, UUID | None]] = frozenset()
     if rewritten:
         streams = [found[found[id_].root].profile if id_ in found else ThingId(id_) for id_ in rewritten]
-        versions, newest = _versions(facts, tree, tenant.id, streams)
+        versions, newest, unreadable = _versions(facts, tree, tenant.id, streams)
         more = {owner for version in versions.values() for owner in version.owners} - found.keys()
         found = found | tree.people(more)
     people: dict[UUID, Somebody] = {
@@ -79,13 +80,17 @@ def view_of(
         for person in found.values()
     }
     roots: dict[UUID, SubjectId] = {person.subject_id: person.root for person in found.values()}
-    return View(tenant.id, known, people, roots, things, tenant.vocabulary, versions, newest), found
+    return View(tenant.id, known, people, roots, things, tenant.vocabulary, versions, newest, unreadable), found
 
 
 def _versions(
     log: Facts, tree: Tree, tenant: TenantId, streams: Sequence[ThingId]
-) -> tuple[dict[tuple[UUID, UUID | None], Version], dict[UUID, int]]:
-    """Read what stands of some things and of their parts: the living fields, the last fact by position wins."""
+) -> tuple[dict[tuple[UUID, UUID | None], Version], dict[UUID, int], frozenset[tuple[UUID, UUID | None]]]:
+    """Read what stands of some things and of their parts: the living fields, the last fact by position wins.
+
+    Beside that, the newest position on each stream, and of which things and parts a seal was changed that says what
+    stands: not one of before they were last written anew.
+    """
     facts = log.streams(streams)
     newest: dict[UUID, int] = dict.fromkeys(streams, 0)
     newest.update({fact.stream: fact.position for fact in facts})
@@ -97,14 +102,22 @@ def _versions(
     }
     personal: dict[tuple[UUID, UUID | None], dict[str, Any]] = {}
     owners: dict[tuple[UUID, UUID | None], dict[UUID, None]] = {}
-    for fact, fields in opened_facts(tree, tenant, told):
-        part = fact.clear.get("part")
-        place = (fact.stream, None if part is None else UUID(part))
+    broken: list[FactAtRest] = []
+    for fact, fields in opened_facts(tree, tenant, told, broken):
+        place = _place_of(fact)
         personal[place] = told_after(CATALOGUE[fact.type], personal.get(place, {}), fact.clear, fields)
         assert fact.seal is not None
         owners.setdefault(place, {}).update(dict.fromkeys(whose[header_of(fact.seal).key_id]))
     subjects = tree.people({owner for found in owners.values() for owner in found})
-    return {
+    versions = {
         place: Version(fields, tuple(SubjectId(owner) for owner in owners[place] if owner in subjects))
         for place, fields in personal.items()
-    }, newest
+    }
+    anew = {_place_of(fact): fact.position for fact in told if CATALOGUE[fact.type].record.EFFECT is Effect.REWRITES}
+    unreadable = frozenset(place for fact in broken if anew.get(place := _place_of(fact), 0) <= fact.position)
+    return versions, newest, unreadable
+
+
+def _place_of(fact: FactAtRest) -> tuple[UUID, UUID | None]:
+    part = fact.clear.get("part")
+    return fact.stream, None if part is None else UUID(part)

@@ -31,6 +31,7 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 #: Nothing here has to outlive the machine, and waiting for its disk would be most of the time.
 IN_A_HURRY = {"fsync": "off"}
+_CLUSTERS: list[Endpoints] = []
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -38,6 +39,7 @@ def config_home() -> Iterator[Path]:
     """Keep roots, ledger and signing keys of tests out of the configuration of whoever runs them."""
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
         patch.setenv("XDG_CONFIG_HOME", folder)
+        patch.setenv("XDG_STATE_HOME", f"{folder}/state")
         for variable in [name for name in os.environ if name.startswith("SEALDESK_")]:
             patch.delenv(variable)
         yield Path(folder)
@@ -50,7 +52,34 @@ def clusters(config_home: Path) -> Iterator[Endpoints]:
         tempfile.TemporaryDirectory(prefix="sealdesk-test-") as folder,
         serving(Settings.read(Path(folder) / "data", {}), extra=IN_A_HURRY) as endpoints,
     ):
+        _CLUSTERS.append(endpoints)
         yield endpoints
+        _CLUSTERS.remove(endpoints)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_logins_left() -> Iterator[None]:
+    """Take the roles from logins that a module made: they belong to the cluster, and would count in other databases."""
+    yield
+    for dsn in (dsn for endpoints in _CLUSTERS for dsn in (endpoints.log_dsn, endpoints.keys_dsn)):
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            connection.execute(_TAKE_ROLES)
+
+
+_TAKE_ROLES = """
+DO $$
+DECLARE given record;
+BEGIN
+    FOR given IN
+        SELECT held.rolname AS role, login.rolname AS login, by_whom.rolname AS giver FROM pg_auth_members AS member
+        JOIN pg_roles AS held ON held.oid = member.roleid JOIN pg_roles AS login ON login.oid = member.member
+        JOIN pg_roles AS by_whom ON by_whom.oid = member.grantor
+        WHERE starts_with(held.rolname, 'sealdesk_') AND NOT starts_with(login.rolname, 'sealdesk')
+    LOOP
+        EXECUTE format('REVOKE %I FROM %I GRANTED BY %I CASCADE', given.role, given.login, given.giver);
+    END LOOP;
+END $$
+"""
 
 
 @pytest.fixture(scope="session")

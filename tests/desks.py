@@ -24,7 +24,7 @@ AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 @contextmanager
-def desk_house(endpoints: Endpoints, folder: Path) -> Iterator[House]:
+def desk_house(endpoints: Endpoints, folder: Path, **more: str) -> Iterator[House]:
     """Open a house over databases that are up, with roots, ledger and signing key in a folder of the test."""
     settings = Settings.read(
         None,
@@ -34,6 +34,7 @@ def desk_house(endpoints: Endpoints, folder: Path) -> Iterator[House]:
             "SEALDESK_ROOTS": str(folder / "roots"),
             "SEALDESK_LEDGER": str(folder / "ledger"),
             "SEALDESK_SIGNING": str(folder / "signing"),
+            **more,
         },
     )
     with house(settings, endpoints) as opened:

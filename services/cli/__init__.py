@@ -13,6 +13,7 @@ listing      what every list shares: options, reason, where to go on, the table
 querying     query contacts, tickets, calls, chats, reports, erasures
 browsing     query forums, articles, companies, groups
 shredding    shred contact, agent, ticket, thing
+handing_over what a shred would take, its certificate and its proof, written
 purging      purge list, run
 attaching    blob put, get, list, sweep
 analysing    analysts refresh, rotate, show, grant
@@ -24,7 +25,10 @@ quarantining quarantine list, show, replay, drop
 drilling     drill restore
 epochs       keys turn, move, status, check, backed-up, accept-loss
 recipients   recipients add, remove, list, show, resend, told
+rights       rights show, grant, logins
 topics       topics, topics create, clear, broker-clean
 looking      find, verify, certificate show, verify
 running      project, keep, up, status, rebuild
+migrating    migrate
+doctoring    doctor
 """

@@ -63,6 +63,14 @@ def reference(kind: Kind, ref: str | None, email: str | None) -> Reference:
     return Reference(kind, one_line(ref or "", "id"))
 
 
+def thing_reference(text: str) -> Reference:
+    """Make a reference of what a thing is and its id: `call 5`, `topic 3`."""
+    what, _, which = one_line(text, "thing").strip().partition(" ")
+    if not which or what not in {kind.value for kind in Kind if kind.is_thing}:
+        raise SettingsWrong(f"Say what it is and its id. Things are: {', '.join(k for k in Kind if k.is_thing)}.")
+    return Reference(Kind(what), which)
+
+
 def found(house: House, tenant: TenantId, wanted: Reference, *, must_be_agent: bool = False) -> Found:
     """Find who or what a reference means.
 

@@ -13,8 +13,8 @@ from crypto.integrity import Integrity
 from crypto.keepers import MovingRoots
 from crypto.turning import Turning
 from domain.errors import SettingsWrong
-from services import epochs, gate
-from services.cli.entering import entered
+from services import epochs, gate, rewriting
+from services.cli.entering import entered, settings_of
 from services.cli.options import Data, Json
 from services.cli.printing import progress, table, tell, write_json, write_line
 from services.embedded import serving
@@ -98,7 +98,7 @@ def status(json: Json = False, data: Data = None) -> None:
 
         sealdesk keys status --json
     """
-    with opened(Settings.read(data)) as house:
+    with opened(settings_of(data)) as house:
         hours = house.settings.backup_hours
         found = epochs.status(house.keys, house.roots, at=now(), backup_hours=hours)
     if json:
@@ -132,7 +132,7 @@ def check(
         sealdesk keys check --deep --json
     """
     answers: Mapping[str, int] | None = None
-    with examined(Settings.read(data)) as house, progress("checking") as shown:
+    with examined(settings_of(data)) as house, progress("checking") as shown:
 
         def tell_progress(what: str, done: int, total: int) -> None:
             shown.to(done, total, what)
@@ -175,10 +175,12 @@ def backed_up(
 
     Example:
 
-        pg_dump --format custom --file keys.dump "$SEALDESK_KEYS_DSN" && sealdesk keys backed-up
+        begun=$(date --utc +%Y-%m-%dT%H:%M:%SZ)
+
+        pg_dump --format custom --file keys.dump "$SEALDESK_KEYS_DSN" && sealdesk keys backed-up --at "$begun"
     """
     made_at = now() if at is None else _read_time(at)
-    with opened(Settings.read(data)) as house:
+    with opened(settings_of(data)) as house:
         epochs.note_backup(house.keys, made_at=made_at, at=now())
     if json:
         write_json({"backup": _time(made_at)})
@@ -187,21 +189,32 @@ def backed_up(
 
 
 def accept_loss(
+    ledger: Annotated[
+        bool, typer.Option("--ledger", help="Of the ledger: write lines that no place has any more again.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do it; without, nothing is changed.")] = False,
     json: Json = False,
     data: Data = None,
 ) -> None:
-    """Let a key database be older than its log, where no newer copy exists: what was sealed since stays lost.
+    """Accept that no copy is left of what is lost: of newer keys, or, with --ledger, of lines of the ledger.
 
-    See docs/runbooks/loss-of-keys.md before.
+    Of keys: a key database may be older than its log, and what was sealed since stays lost. Of the ledger: its missing
+    lines are written again from the key database, without what fences references; turn the epoch then, at once. See
+    docs/runbooks/loss-of-keys.md and docs/runbooks/loss-of-the-ledger.md before.
 
-    Example:
+    Examples:
 
         sealdesk keys accept-loss --yes
+
+        sealdesk keys accept-loss --ledger --yes
     """
     if not yes:
-        raise SettingsWrong("Nothing was changed. Read docs/runbooks/loss-of-keys.md, and then say --yes.")
-    settings = Settings.read(data)
+        runbook = "loss-of-the-ledger" if ledger else "loss-of-keys"
+        raise SettingsWrong(f"Nothing was changed. Read docs/runbooks/{runbook}.md, and then say --yes.")
+    settings = settings_of(data)
+    if ledger:
+        _write_ledger_again(settings, json=json)
+        return
     with serving(settings) as endpoints, databases(endpoints) as (facts, keys):
         issued, seen = gate.accept_loss(facts, keys)
     if json:
@@ -210,6 +223,20 @@ def accept_loss(
         write_line("no key is missing: nothing was changed")
     else:
         write_line(f"the keys of {seen - issued} batches stay lost; start again")
+
+
+def _write_ledger_again(settings: Settings, *, json: bool) -> None:
+    with examined(settings) as house:
+        written = rewriting.write_again(house.facts, house.keys, house.roots, house.ledger, at=now())
+    if json:
+        write_json({"lines": list(written)})
+    elif not written:
+        write_line("no line is missing: nothing was changed")
+    else:
+        write_line(
+            f"lines {written[0]} to {written[-1]} of the ledger are written again, without what fences references; "
+            "turn the epoch now: sealdesk keys turn --grace 0"
+        )
 
 
 def _turning(house: House) -> Turning:

@@ -1,4 +1,4 @@
-"""`hold`: what forbids the shred of a person or a ticket, until somebody lifts it."""
+"""`hold`: what forbids the shred of a person or a thing, until somebody lifts it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from domain.errors import SettingsWrong
 from domain.personal import Kind, Reference
-from services.cli.asking import found, one_line, whole_text
+from services.cli.asking import found, one_line, thing_reference, whole_text
 from services.cli.entering import entered
 from services.cli.options import Data, Email, Json, Tenant
 from services.cli.printing import table, write_json, write_line
@@ -27,6 +27,10 @@ def _id(name: str) -> typer.models.OptionInfo:
 @commands.command("add")
 def add(
     why: Why,
+    thing: Annotated[
+        str | None,
+        typer.Argument(metavar="THING", help="What it is and its id: 'call 5', 'topic 3', ...", show_default=False),
+    ] = None,
     contact: Annotated[str | None, _id("contact")] = None,
     agent: Annotated[str | None, _id("agent")] = None,
     ticket: Annotated[str | None, _id("ticket")] = None,
@@ -35,17 +39,20 @@ def add(
     json: Json = False,
     data: Data = None,
 ) -> None:
-    """Forbid the shred of a person or a ticket.
+    """Forbid the shred of a person or a thing: whatever 'sealdesk shred' can take.
 
-    Example:
+    Examples:
 
         sealdesk hold add --contact 432 --why "court case 12/2026"
+
+        sealdesk hold add "call 5" --why "court case 12/2026"
     """
     given = [(kind, text) for kind, text in _given(contact, agent, ticket, email) if text is not None]
-    if len(given) != 1:
-        raise SettingsWrong("Say what to hold: one of --contact ID, --agent ID, --ticket ID and --email ADDRESS.")
-    [(kind, text)] = given
-    wanted = Reference(kind, one_line(text, "reference"))
+    if len(given) + (thing is not None) != 1:
+        raise SettingsWrong(
+            "Say what to hold: one of --contact ID, --agent ID, --ticket ID, --email ADDRESS and a THING like 'call 5'."
+        )
+    wanted = thing_reference(thing) if thing is not None else Reference(given[0][0], one_line(given[0][1], "reference"))
     reason = _said(why)
     with entered(data) as house:
         account = house.tenants.named(tenant).id

@@ -106,7 +106,7 @@ def _format(file: str) -> Format:
 
 
 def _import_records(file: str, mapping: CsvMap | None, tenant: str | None, data: Path | None) -> Tally:
-    with reading_files.opened(file) as opened, entered(data) as house, progress("import") as shown:
+    with reading_files.opened(file) as opened, entered(data, makes=True) as house, progress("import") as shown:
         name = _tenant(house, tenant, mapping)
         if mapping is not None:
             # A CSV file says nothing about its tenant, so there is one by now.
@@ -123,7 +123,7 @@ def _import_export(folder: Path, tenant: str | None, data: Path | None) -> Tally
     export = freshdesk_files.export_in(folder)
     for other in export.others:
         tell(f"left alone, its name says nothing of what it lists: {other}")
-    with entered(data) as house, progress("import") as shown:
+    with entered(data, makes=True) as house, progress("import") as shown:
         account = house.tenants.named(_tenant(house, tenant, None))
         tally = _take_export(house, account, export, shown, at=now())
         settle(house)

@@ -17,13 +17,14 @@ from services import duplicates, finding, reading_files
 from services.cli.asking import one_line
 from services.cli.entering import entered
 from services.cli.options import Data, Json, Tenant
-from services.cli.printing import table, write_json, write_line
+from services.cli.printing import table, tell, write_json, write_line
 from services.reading import Reveal
 
 certificate_commands = typer.Typer(help="Certificates of shreds.")
 
-#: A certificate has a few thousand bytes; whatever is larger is something else.
-CERTIFICATE_BYTES = 1024 * 1024
+#: A certificate has a few thousand bytes, and `shred --from` writes one a person. Whatever is larger is something else.
+CERTIFICATES_BYTES = 256 * 1024 * 1024
+KEY_BYTES = 1024 * 1024
 
 
 def find(
@@ -62,7 +63,8 @@ def find(
     led = [
         {
             "id": str(one.id),
-            "kind": "person" if one.kind == "subject" else "ticket",
+            # A person has things of several kinds; a thing is of one.
+            "kind": "person" if one.kind == "subject" else one.kinds[0],
             "by": sorted(str(reference.kind) for reference, other in found.items() if other.id == one.id),
             "agent": one.agent,
             "tickets": len(one.things),
@@ -113,15 +115,21 @@ def verify(
         known = [house.tenants.named(tenant)] if tenant is not None else list(house.tenants.by_name().values())
         places: Counter[str] = Counter()
         changed: list[FactAtRest] = []
+        not_judged_of_closed = 0
         for one in known:
-            places.update(house.residue.of_all(one.id, changed))
+            if one.closed_at is None:
+                places.update(house.residue.of_all(one.id, changed))
+            else:
+                left = house.closing.left(one.id)
+                places.update(left.found)
+                not_judged_of_closed += left.not_judged
         not_judged: list[FactAtRest] = []
         said = sum(house.living.count(one.id, wanted, not_judged) for one in known) if living else None
     if not json:
         table(("place", "residue"), sorted(places.items()))
     answer: dict[str, Any] = {"residue": sum(places.values()), "searched": sorted(places)}
-    if changed:
-        answer["not_judged"] = len(changed)
+    if changed or not_judged_of_closed:
+        answer["not_judged"] = len(changed) + not_judged_of_closed
     if said is not None:
         answer["living"] = said
         answer |= {"living_not_judged": len(not_judged)} if not_judged else {}
@@ -156,7 +164,9 @@ def show_certificate(
 
 @certificate_commands.command("verify")
 def verify_certificate(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="The certificate; '-' for standard input.")],
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="A certificate, or a list of some; '-' for standard input.")
+    ],
     key: Annotated[
         Path | None,
         typer.Option("--key", metavar="PUB.pem", help="The public key of who should have signed it."),
@@ -165,7 +175,8 @@ def verify_certificate(
 ) -> None:
     """Check that a certificate is unchanged, and with a key also who signed it. Needs no data folder and no server.
 
-    The public key is `certificate.pub`, beside the signing key of the house that shredded.
+    The public key is `certificate.pub`, beside the signing key of the house that shredded. Of a list, as `shred contact
+    --from` writes it, each is checked; it ends with 1 if any is bad.
 
     Example:
 
@@ -173,8 +184,12 @@ def verify_certificate(
     """
     pem = _pem(key)
     with reading_files.opened(file) as opened:
-        raw = opened.read(CERTIFICATE_BYTES + 1)
-    checked = certificates.verify(_certificate(raw), pem)
+        raw = opened.read(CERTIFICATES_BYTES + 1)
+    read = _certificates(raw)
+    if isinstance(read, list):
+        _verify_all(read, pem, json=json)
+        return
+    checked = certificates.verify(read, pem)
     if json:
         write_json({"valid": True, "origin_checked": checked.origin_checked})
     elif checked.origin_checked:
@@ -183,15 +198,35 @@ def verify_certificate(
         write_line("The certificate is unchanged. Who signed it was not checked: add --key PUB.pem.")
 
 
+def _verify_all(read: list[Any], pem: bytes | None, *, json: bool) -> None:
+    """Check each certificate of a list, and say of those that are bad which they are and why."""
+    if not read:
+        raise CertificateInvalid("There is no certificate in this list.")
+    bad: list[int] = []
+    for number, certificate in enumerate(read, start=1):
+        try:
+            certificates.verify(certificate, pem)
+        except CertificateInvalid as invalid:
+            bad.append(number)
+            tell(f"certificate {number} of {len(read)}: {invalid}")
+    if json:
+        write_json({"valid": not bad, "origin_checked": pem is not None, "checked": len(read), "bad": bad})
+    elif not bad:
+        who = "that key has signed them" if pem is not None else "who signed them was not checked: add --key PUB.pem"
+        write_line(f"All {len(read)} certificates are unchanged; {who}.")
+    if bad:
+        raise typer.Exit(CertificateInvalid.exit_status)
+
+
 def _pem(key: Path | None) -> bytes | None:
     if key is None:
         return None
     with reading_files.opened(str(key)) as file:
-        return file.read(CERTIFICATE_BYTES)
+        return file.read(KEY_BYTES)
 
 
-def _certificate(raw: bytes) -> dict[str, Any]:
-    """Read a certificate, and refuse a name that stands twice: two readers might take two values."""
+def _certificates(raw: bytes) -> dict[str, Any] | list[Any]:
+    """Read a certificate or some, and refuse a name that stands twice: two readers might take two values."""
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len({name for name, _ in pairs}) < len(pairs):
@@ -202,6 +237,6 @@ def _certificate(raw: bytes) -> dict[str, Any]:
         read = standard_json.loads(raw, object_pairs_hook=once)
     except (ValueError, RecursionError):
         raise CertificateInvalid("This is no certificate: it is no JSON.") from None
-    if not isinstance(read, dict):
+    if not isinstance(read, (dict, list)):
         raise CertificateInvalid("This is no certificate.")
     return read

@@ -337,7 +337,10 @@ def _counted(part: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
         if not isinstance(value, dict):
             yield name, "", {"": value}
         elif not _MEASURES.isdisjoint(value):
-            yield name, "", value
+            yield name, "", {measure: count for measure, count in value.items() if not isinstance(count, dict)}
+            for dimension, counts in sorted(value.items()):
+                for word, count in sorted(counts.items()) if isinstance(counts, dict) else ():
+                    yield f"{name} {dimension}", word, {"count": count}
         else:
             for word, counts in sorted(value.items()):
                 yield name, word, counts if isinstance(counts, dict) else {"": counts}

@@ -15,18 +15,20 @@ from crypto.keystore import rows_of
 from crypto.tree import SQL
 from domain.errors import SettingsWrong
 from services import embedded, wiring
-from services.cli.entering import entered
+from services.cli.entering import entered, settings_of
 from services.cli.options import Data, Json
 from services.cli.printing import progress, table, tell, write_json, write_line
 from services.cli.serving import Watch, going_on, hands, watched
 from services.cli.streaming import taken_in
-from services.following import follow
+from services.following import follow, listening
 from services.kafka.admission import admission_of
+from services.keeping import is_behind
 from services.log import STATEMENTS
 from services.projecting import MODELS
 from services.rounds import Rounds, Step
-from services.settings import Settings, log_dsn_of, quarantine_days_of
+from services.settings import log_dsn_of
 from services.steps import steps_of
+from services.watching.pulse import Stop
 from services.wiring import House, Projector, projector
 
 
@@ -47,12 +49,11 @@ def project(
     """
     if unknown := set(models or ()) - set(MODELS):
         raise SettingsWrong(f"{len(unknown)} of these are no read models; there are {', '.join(MODELS)}.")
-    days = quarantine_days_of()
     with watched("models") as watch, _log_of(data) as log_dsn:
-        watch.tells(lambda wired: wired.log(log_dsn, days))
+        watch.tells(lambda wired: wired.models(log_dsn))
 
         def work(opened: Callable[[], None]) -> None:
-            with projector(log_dsn) as open_projector:
+            with projector(log_dsn, ours=log_dsn_of() is None) as open_projector:
                 opened()
                 _follow(watch, open_projector, models)
 
@@ -67,7 +68,7 @@ def _log_of(data: Path | None) -> Iterator[str]:
     if log_dsn := log_dsn_of():
         yield log_dsn
         return
-    with embedded.serving(Settings.read(data)) as endpoints:
+    with embedded.serving(settings_of(data, makes=True)) as endpoints:
         yield endpoints.log_dsn
 
 
@@ -89,7 +90,7 @@ def keep(data: Data = None) -> None:
 
         sealdesk keep
     """
-    settings = Settings.read(data)
+    settings = settings_of(data, makes=True)
     with watched("gate") as watch, embedded.serving(settings) as endpoints:
         watch.tells(lambda wired: wired.databases(endpoints, settings.quarantine_days))
 
@@ -97,20 +98,29 @@ def keep(data: Data = None) -> None:
             watch.readiness.there("gate", False)
             with wiring.house(settings, endpoints) as house:
                 opened()
-                _keep(watch, house)
+                with listening(house.facts) as append:
+                    _keep(watch, house, append)
 
         _say("keeping; Ctrl-C ends it")
         going_on(watch, work)
     write_line("stopped")
 
 
-def _keep(watch: Watch, house: House) -> None:
-    """Go on with the rounds until it is asked to end."""
+def _keep(watch: Watch, house: House, append: Callable[[float, Stop], bool] | None = None) -> None:
+    """Go on with the rounds until it is asked to end.
+
+    With a way to wait for an append, the key work that an intake leaves is done as soon as it is stored.
+    """
     watch.readiness.there("gate")
     watch.tells(lambda wired: wired.ledger(house.ledger))
     rounds = Rounds([*steps_of(house, tell), *_looking_at_topics(watch, house)], house.keys.alone, watch)
-    while not watch.stop.wait(rounds.turn(watch.pulse.beat)):
-        pass
+    if append is None:
+        while not watch.stop.wait(rounds.turn(watch.pulse.beat)):
+            pass
+        return
+    while not watch.stop.is_set():
+        if append(rounds.turn(watch.pulse.beat), watch.stop) and is_behind(house.keys, house.facts):
+            rounds.hurry("mend")
 
 
 def _looking_at_topics(watch: Watch, house: House) -> list[Step]:
@@ -141,7 +151,10 @@ def up(
 
         sealdesk up --data ./desk
     """
-    with watched("gate", "models", *(["group"] if consuming else [])) as watch, entered(data, kafka=True) as house:
+    with (
+        watched("gate", "models", *(["group"] if consuming else [])) as watch,
+        entered(data, kafka=True, makes=True) as house,
+    ):
         running = embedded.status(house.settings)
         for name in ("log", "keys"):
             where = f"{house.settings.data}/{name}" if running.get(name) else "as configured"
@@ -176,7 +189,7 @@ def status(json: Json = False, data: Data = None) -> None:
 
         sealdesk status --json
     """
-    settings = Settings.read(data)
+    settings = settings_of(data)
     before = embedded.status(settings)
     with entered(data) as house:
         found = _found(house, before)

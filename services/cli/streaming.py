@@ -13,7 +13,7 @@ import typer
 
 from domain.errors import BrokerUnavailable, SettingsWrong
 from services import embedded, reading_files
-from services.cli.entering import settle
+from services.cli.entering import settings_of, settle
 from services.cli.options import Data, Json
 from services.cli.printing import progress, tell, write_json, write_line
 from services.cli.serving import Watch, watched
@@ -27,7 +27,7 @@ from services.publishing import sending
 from services.publishing.opening import Opening
 from services.publishing.sealing import Sealer
 from services.publishing.sending import Mode
-from services.settings import Settings, broker_of, receipts_of
+from services.settings import broker_of, receipts_of
 from services.wiring import House, house
 
 Topic = Annotated[str, typer.Option("--topic", metavar="NAME", help="The Kafka topic.")]
@@ -118,7 +118,7 @@ def _broker(data: Path | None) -> Iterator[Broker]:
     if configured := broker_of(os.environ):
         yield configured
         return
-    settings = Settings.read(data)
+    settings = settings_of(data)
     if embedded.status(settings).get("kafka") is None:
         raise BrokerUnavailable(_NO_BROKER)
     with embedded.serving(settings, kafka=True) as endpoints:
@@ -149,7 +149,7 @@ def consume_topics(
 
         sealdesk consume --until-idle --json
     """
-    settings = Settings.read(data)
+    settings = settings_of(data, makes=True)
     if not settings.kafka and embedded.status(settings).get("kafka") is None:
         tell(_NO_BROKER)
     with watched("gate", "group") as watch, embedded.serving(settings, kafka=True) as endpoints:
@@ -159,7 +159,7 @@ def consume_topics(
             watch.readiness.there("gate")
             if until_idle:
                 # What goes on for long leaves this to `keep`.
-                opened.shredding.resume()
+                opened.resume()
             for stored in taken_in(watch, opened, topics=topics, group=group, until_idle=until_idle):
                 total += Tally() if stored.again else stored.tally
                 shown.to(total.read, None, f"{total.read} read, {total.stored} stored")

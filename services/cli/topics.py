@@ -22,6 +22,7 @@ from services.kafka.consuming import GROUP
 from services.kafka.inspecting import Partition, Seen, Spot, administering, keeps_files, look, names_of
 from services.kafka.sources import Sources, Standing, forget_broker, standing_of
 from services.kafka.topics import OWN_TOPICS, Difference, Policy, apply, create, differences, warnings
+from services.ledgers.places import ledger_topics
 from services.settings import broker_of, topic_days_of
 from services.wiring import House, now
 
@@ -181,6 +182,7 @@ def create_topics(
             {name: each.principals for name, each in admitted.items()},
             ours=ours or (),
             recipients=recipients or (),
+            ledgers=sorted(ledger_topics()),
             group=group,
         )
         if ours or recipients
@@ -228,7 +230,8 @@ def clear(group: Group = GROUP, json: Json = False, data: Data = None) -> None:
         broker, intake = house.endpoints.kafka, admission_of(os.environ).topics
         if broker is None:
             raise BrokerUnavailable(_NO_BROKER)
-        done = Clearing(broker, house.facts, intake, group=group, tell=tell, clock=now).step()
+        spared = ledger_topics()
+        done = Clearing(broker, house.facts, intake, group=group, tell=tell, clock=now, spared=spared).step()
         recertify = house.certifying.recertify_within
         certified = Sources(broker, house.keys, house.facts, intake, recertify, clock=now).step()
     if json:

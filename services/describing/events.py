@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from domain.catalogue import CATALOGUE, INTERNAL
-from domain.subjects import CONTENT_SHREDDED, SUBJECT_SHREDDED
+from domain.subjects import CONTENT_SHREDDED, SUBJECT_SHREDDED, TENANT_CLOSED
 from services.describing.fields import COMMON, Becoming, becomings
 from services.describing.lifetimes import BELONGING, short, whose
 from services.describing.markdown import GENERATED, joined, table
@@ -75,7 +75,7 @@ def markdown() -> str:
         "## What sealdesk alone appends",
         "`" + "`, `".join(sorted({short(type_) for type_ in INTERNAL})) + "`: a publisher that sends one is refused. "
         f"`{short(SUBJECT_SHREDDED)}` and `{short(CONTENT_SHREDDED)}` tell a shred: inside ids, a ground and a"
-        " number of the ledger, and no seal.",
+        f" number of the ledger, and no seal. `{short(TENANT_CLOSED)}` says the same of everything of a tenant.",
     )
 
 

@@ -31,6 +31,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError, 
 from domain.errors import RecordInvalid, SettingsWrong
 from domain.fact import ID_CHARACTERS
 from services.kafka.topics import OWN_TOPICS, RECORDS
+from services.ledgers.places import ledger_topics
 from services.records import Parcel, parcel_of
 from services.sealed import sealed_in
 
@@ -90,21 +91,28 @@ class Allowed:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What each topic may bring. `others` holds for a topic that is not listed."""
+    """What each topic may bring. `others` holds for one that is not listed; nothing is ever read from `ledgers`."""
 
     topics: Mapping[str, Allowed] = field(default_factory=lambda: {RECORDS: Allowed()})
     others: Allowed = Allowed()
+    ledgers: frozenset[str] = frozenset()
 
     def to_read(self, asked: Collection[str] | None = None) -> tuple[str, ...]:
         """Say which topics are read: those that were asked for, or all.
 
         Raises:
-            SettingsWrong: the file lists others, but not one of these.
+            SettingsWrong: the file lists others, but not one of these, or one is the ledger.
         """
         chosen = tuple(asked or self.topics)
+        self.refuse_ledgers(chosen)
         if strangers := [name for name in chosen if self.topics.get(name, self.others).tenants == frozenset()]:
             raise SettingsWrong(f"SEALDESK_TOPICS says of no tenant that {', '.join(strangers)} may bring its records.")
         return chosen
+
+    def refuse_ledgers(self, topics: Collection[str]) -> None:
+        """Raise SettingsWrong if the ledger is among these topics."""
+        if ledgers := self.ledgers.intersection(topics):
+            raise SettingsWrong(f"{', '.join(sorted(ledgers))} is the ledger: nobody's records are read from there.")
 
     def admit(self, parcel: Parcel) -> Parcel:
         """Give the parcel back if its topic may bring it, or the same as one to be quarantined.
@@ -135,10 +143,12 @@ def admission_of(environ: Mapping[str, str] = os.environ) -> Admission:
 
     Raises:
         SettingsWrong: it cannot be read, or says something else than it should. The message names the file and the key,
-            and repeats no value.
+            and repeats no value. Or it lists the topic of the ledger.
     """
     named = environ.get("SEALDESK_TOPICS")
-    return read(Path(named).expanduser()) if named else Admission()
+    admission = replace(read(Path(named).expanduser()) if named else Admission(), ledgers=ledger_topics(environ))
+    admission.refuse_ledgers(admission.topics)
+    return admission
 
 
 def read(path: Path) -> Admission:

@@ -89,7 +89,10 @@ class Behind:
 
 
 class Clearing:
-    """Delete what is stored, turn by turn. `tell` takes a sentence for whoever reads the process log."""
+    """Delete what is stored, turn by turn. `tell` takes a sentence for whoever reads the process log.
+
+    Topics that are `spared` keep what they have, even if records were read from them once: the ledger may be there.
+    """
 
     def __init__(
         self,
@@ -100,8 +103,10 @@ class Clearing:
         group: str,
         tell: Callable[[str], object],
         clock: Callable[[], datetime],
+        spared: Collection[str] = (),
     ) -> None:
         self._broker = broker
+        self._spared = frozenset(spared)
         self._positions = positions
         self._topics = frozenset(topics)
         self._group = group
@@ -127,8 +132,8 @@ class Clearing:
 
     def _look(self, admin: KafkaAdminClient) -> Seen:
         """Look at the topics that are read, and at those that were read once and lie there still."""
-        seen = look(admin, self._topics)
-        for name in sorted(names_of(admin, self._positions.topics_read()) - self._topics):
+        seen = look(admin, self._topics - self._spared)
+        for name in sorted(names_of(admin, self._positions.topics_read()) - self._topics - self._spared):
             try:
                 seen = replace(seen, topics={**seen.topics, **look(admin, [name]).topics})
             except KafkaError as error:

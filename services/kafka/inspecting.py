@@ -111,6 +111,15 @@ def topic_ids(admin: KafkaAdminClient, names: Collection[str]) -> dict[str, UUID
     return {found["name"]: UUID(str(found["topic_id"])) for found in _described(admin, names)}
 
 
+def topics_by_name(admin: KafkaAdminClient, names: Collection[str]) -> dict[str, dict[str, Any]]:
+    """Describe those of these topics that exist, in the words of kafka-python.
+
+    Raises:
+        KafkaError: a topic may not be described, which is another thing than that it does not exist.
+    """
+    return {found["name"]: found for found in _described(admin, names)}
+
+
 def names_of(admin: KafkaAdminClient, ids: Collection[UUID]) -> set[str]:
     """Ask for the names of topics by id. Those that do not exist are left out.
 

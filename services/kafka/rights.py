@@ -33,6 +33,8 @@ _INTAKE = (
     ACLOperation.DESCRIBE_CONFIGS,
 )
 _OWN = (ACLOperation.READ, ACLOperation.WRITE, ACLOperation.DESCRIBE, ACLOperation.DESCRIBE_CONFIGS)
+#: The ledger is made with its first line and only grows: nothing deletes from it, or changes how it is set.
+_LEDGER = (*_OWN, ACLOperation.CREATE)
 #: How large files are, and how often brokers look for old ones.
 _CLUSTER = (ACLOperation.DESCRIBE, ACLOperation.DESCRIBE_CONFIGS)
 _WRITES = (ACLOperation.WRITE, ACLOperation.DESCRIBE)
@@ -44,9 +46,12 @@ def rules(
     *,
     ours: Collection[str] = (),
     recipients: Collection[str] = (),
+    ledgers: Collection[str] = (),
     group: str,
 ) -> list[ACL]:
     """Say what principals may do. `publishers` has those of each intake topic; a principal is `User:NAME`.
+
+    `ledgers` are the topics that the ledger lies in.
 
     Raises:
         SettingsWrong: a principal is none.
@@ -62,6 +67,8 @@ def rules(
             found += _topic(principal, topic, _INTAKE)
         for topic in OWN_TOPICS:
             found += _topic(principal, topic, _OWN)
+        for topic in ledgers:
+            found += _topic(principal, topic, _LEDGER)
         groups = ResourcePattern(ResourceType.GROUP, group, ACLResourcePatternType.PREFIXED)
         found += _rules(principal, groups, _READS)
         found += _rules(principal, ResourcePattern(ResourceType.CLUSTER, "kafka-cluster"), _CLUSTER)

@@ -37,7 +37,7 @@ from psycopg import Cursor
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
-from crypto.certificates import TOPICS_READ
+from crypto.accounts import TOPICS_READ
 from crypto.keystore import KeyStore, rows_of
 from domain.errors import BrokerUnavailable
 from services.kafka.clearing import CLOCK_SECONDS, low_watermarks

@@ -29,7 +29,7 @@ from uuid import UUID
 
 import orjson
 
-from crypto.certificates import canonical
+from crypto.canonical import canonical
 from crypto.keystore import KeyStore
 from crypto.outbox import Closed, Outbox
 from crypto.outbox import Telling as Record

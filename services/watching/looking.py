@@ -13,6 +13,8 @@ import psycopg
 from psycopg import Connection
 from psycopg.rows import DictRow, dict_row
 
+from crypto.keystore import patient
+
 #: A server that takes longer to let us in is down, for whoever asks.
 CONNECT_SECONDS = 2
 #: What is asked here takes some milliseconds; behind a lock it must not wait for long.
@@ -49,7 +51,7 @@ class Look:
     def _connected(self) -> Connection[Any]:
         if self._connection is None:
             self._connection = psycopg.connect(
-                self._dsn,
+                patient(self._dsn),
                 autocommit=True,
                 row_factory=dict_row,
                 connect_timeout=CONNECT_SECONDS,

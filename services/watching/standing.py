@@ -83,15 +83,14 @@ class Standing(Collector):
             return self._seen
 
 
-def log_source(look: Look, models: Sequence[str], quarantine_days: int) -> Source:
-    """Ask the log database: head, read models, quarantine, refusals."""
+def log_source(look: Look, models: Sequence[str], quarantine_days: int | None = None) -> Source:
+    """Ask the log database: head and read models; with its days also the quarantine, which not everybody sees."""
 
     def read(connection: Connection[DictRow]) -> Sequence[Metric]:
-        return [
-            *_projected(connection, models),
-            *_quarantined(connection, quarantine_days),
-            _refused(connection),
-        ]
+        projected = _projected(connection, models)
+        if quarantine_days is None:
+            return [*projected]
+        return [*projected, *_quarantined(connection, quarantine_days), _refused(connection)]
 
     return Source("log", lambda: look(read))
 

@@ -18,13 +18,14 @@ class Wired:
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
 
-    def log(self, log_dsn: str, quarantine_days: int) -> Sequence[Source]:
-        """Tell how the log database stands: all that a projector can see."""
-        return [log_source(self._look(log_dsn), list(MODELS), quarantine_days)]
+    def models(self, log_dsn: str) -> Sequence[Source]:
+        """Tell how read models stand to the log: all that a projector can see."""
+        return [log_source(self._look(log_dsn), list(MODELS))]
 
     def databases(self, endpoints: Endpoints, quarantine_days: int) -> Sequence[Source]:
         """Tell how both databases stand."""
-        return [*self.log(endpoints.log_dsn, quarantine_days), keys_source(self._look(endpoints.keys_dsn))]
+        log = log_source(self._look(endpoints.log_dsn), list(MODELS), quarantine_days)
+        return [log, keys_source(self._look(endpoints.keys_dsn))]
 
     def answers(self, endpoints: Endpoints) -> Sequence[Source]:
         """Tell no more than that both databases answer, for processes of which there are many."""

@@ -551,7 +551,8 @@ def test_up_keeps_the_servers_of_a_folder_running_and_stops_them_at_the_end(
     finally:
         up.send_signal(signal.SIGTERM)
         out, err = up.communicate()
-    assert (up.returncode, out, err) == (0, "stopped\n", "")
+    assert (up.returncode, out) == (0, "stopped\n")
+    assert err == f"sealdesk: a new desk is made in {tmp_path / 'data'}\n"
     assert not list((tmp_path / "data").rglob("postmaster.pid"))
 
 

@@ -36,12 +36,12 @@ def desk(databases: Endpoints, tmp_path: Path) -> Iterator[Desk]:
 
 def analysts(desk: Desk, k: int = K, at: Any = AT) -> Analysts:
     house = desk.house
-    return Analysts(house.facts, house.keys, house.roots, house.projecting.catch_up, lambda: at, k)
+    return Analysts(house.as_login, house.keys, house.roots, house.projecting.catch_up, lambda: at, k)
 
 
 def rows(desk: Desk, statement: str) -> list[tuple[Any, ...]]:
     """Ask in the schema of the analysts, as the owner."""
-    with desk.house.facts.own_connection() as connection:
+    with desk.house.as_login.own_connection() as connection:
         connection.execute(f"SET search_path = {schema(desk.tenant.id)}".encode())
         return connection.execute(statement.encode()).fetchall()
 
@@ -213,7 +213,7 @@ def test_whatever_happened_no_group_below_k_is_told(
         name = f"any {id(happened)} {len(house.tenants.by_name(fresh=True))}"
         house.tenants.add(name, {"type": ["Question", "other"]})
         desk = Desk(house, name)
-        with house.facts.cursor() as cursor:
+        with house.as_login.cursor() as cursor:
             for priority, type_, seconds, rating in happened:
                 [row] = cursor.execute(
                     "INSERT INTO reports.tickets "
@@ -300,7 +300,7 @@ def test_one_agent_of_two_tenants_has_two_pseudonyms(busy: Desk) -> None:
 
 
 def test_a_reader_sees_the_old_or_the_new_and_never_waits(busy: Desk) -> None:
-    with busy.house.facts.own_connection() as reader:
+    with busy.house.as_login.own_connection() as reader:
         reader.execute(f"SET search_path = {schema(busy.tenant.id)}".encode())
         reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
         assert reader.execute("SELECT tickets FROM tickets_by WHERE dimension = 'all'").fetchall() == [(12,)]
@@ -340,7 +340,7 @@ def test_publications_and_rebuilds_at_once_end_with_one_whole_publication(busy: 
 
 
 def test_a_publication_waits_while_a_rebuilt_model_is_swapped_in(busy: Desk) -> None:
-    with busy.house.facts.own_connection() as other:
+    with busy.house.as_login.own_connection() as other:
         swap = "hashtextextended('sealdesk swap reports', 0)"
         other.execute(f"SELECT pg_advisory_lock({swap})".encode())
         thread = threading.Thread(target=analysts(busy).refresh, args=(busy.tenant.id,))
@@ -396,7 +396,7 @@ def test_a_word_that_is_too_rare_to_be_told_stands_in_no_constraint_either(busy:
 
 
 def test_a_word_that_no_vocabulary_knows_is_other_even_if_the_read_model_holds_it(busy: Desk) -> None:
-    with busy.house.facts.cursor() as cursor:
+    with busy.house.as_login.cursor() as cursor:
         cursor.execute("UPDATE reports.tickets SET product = 'Ann Abbott'")
     analysts(busy).refresh(busy.tenant.id)
     assert tickets_by(busy, "product") == {"other": 12}
@@ -420,7 +420,7 @@ def test_no_column_can_hold_free_text(busy: Desk) -> None:
     for table, column, _, _, domain in texts:
         with (
             pytest.raises(psycopg.errors.CheckViolation, match=domain),
-            busy.house.facts.own_connection() as owner,
+            busy.house.as_login.own_connection() as owner,
             owner.transaction(),
         ):
             # As the owner of the tables, who may do anything else.
@@ -448,7 +448,7 @@ def test_no_column_can_hold_free_text(busy: Desk) -> None:
 def test_a_word_is_a_word_and_nothing_near_it(busy: Desk, text: str) -> None:
     with (
         pytest.raises(psycopg.errors.CheckViolation),
-        busy.house.facts.own_connection() as owner,
+        busy.house.as_login.own_connection() as owner,
         owner.transaction(),
     ):
         owner.execute(
@@ -459,7 +459,7 @@ def test_a_word_is_a_word_and_nothing_near_it(busy: Desk, text: str) -> None:
 
 def test_no_duration_can_be_exact(busy: Desk) -> None:
     for column in ("first_response_seconds", "resolution_seconds"):
-        with pytest.raises(psycopg.errors.CheckViolation), busy.house.facts.own_connection() as owner:
+        with pytest.raises(psycopg.errors.CheckViolation), busy.house.as_login.own_connection() as owner:
             owner.execute(f"UPDATE {schema(busy.tenant.id)}.ticket_rows SET {column} = 481".encode())
 
 
@@ -480,12 +480,12 @@ def test_the_dictionary_explains_every_table_and_column_and_reads_the_catalogue_
 
 def test_a_schema_of_another_shape_is_made_anew_and_keeps_its_readers(busy: Desk) -> None:
     name = schema(busy.tenant.id)
-    with busy.house.facts.own_connection() as owner:
+    with busy.house.as_login.own_connection() as owner:
         owner.execute(f"COMMENT ON SCHEMA {name} IS 'older'".encode())
         owner.execute(f"ALTER TABLE {name}.tickets_by ADD COLUMN gone integer".encode())
     before = rows(busy, "SELECT dimension, value, tickets FROM tickets_by ORDER BY 1, 2")
     analysts(busy).refresh(busy.tenant.id)
     assert rows(busy, "SELECT * FROM tickets_by ORDER BY 1, 2") == before
-    with busy.house.facts.own_connection() as owner, owner.cursor(row_factory=tuple_row) as cursor:
+    with busy.house.as_login.own_connection() as owner, owner.cursor(row_factory=tuple_row) as cursor:
         cursor.execute(f"SET ROLE {name}_summaries".encode())
         assert cursor.execute(f"SELECT count(*) FROM {name}.tickets_by".encode()).fetchone() == (len(before),)

@@ -31,7 +31,7 @@ def house(module_databases: Endpoints, tmp_path_factory: pytest.TempPathFactory)
 
 
 def publisher(house: House) -> Analysts:
-    return Analysts(house.facts, house.keys, house.roots, house.projecting.catch_up, lambda: datetime.now(UTC), 2)
+    return Analysts(house.as_login, house.keys, house.roots, house.projecting.catch_up, lambda: datetime.now(UTC), 2)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def desks(house: House) -> tuple[Desk, Desk]:
 def logins(house: House, desks: tuple[Desk, Desk]) -> Iterator[dict[str, str]]:
     """Two people who log in: one reads summaries, one reads rows as well."""
     names = {kind: f"{kind}-{uuid4()}" for kind in ("summaries", "rows")}
-    with house.facts.own_connection() as owner:
+    with house.as_login.own_connection() as owner:
         for kind, name in names.items():
             owner.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(name)))
             publisher(house).grant(desks[0].tenant.id, name, rows=kind == "rows")
@@ -81,7 +81,7 @@ def reader(house: House, logins: dict[str, str]) -> Iterator[Connection[tuple[ob
 
 def relations(house: House) -> list[tuple[str, str]]:
     """Every table, view and sequence of the database that is not PostgreSQL's own."""
-    with house.facts.own_connection() as owner:
+    with house.as_login.own_connection() as owner:
         return owner.execute(
             "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
             "WHERE c.relkind IN ('r', 'v', 'm', 'S', 'p', 'f') AND n.nspname !~ '^(pg_|information_schema$)' "
@@ -117,7 +117,7 @@ def test_of_all_that_is_in_the_database_the_roles_read_their_own_tables_alone(
         ("reports", "tickets"),
         (schema(desks[1].tenant.id), "tickets_by"),
     } <= there
-    with house.facts.own_connection() as owner:
+    with house.as_login.own_connection() as owner:
         assert _readable(house, owner) == there
         assert owner.execute("SELECT count(*) > 0 FROM quarantine").fetchone() == (True,)
     own = schema(desks[0].tenant.id)
@@ -187,7 +187,7 @@ def test_the_role_is_refused(
     )
     if "lo_" in statement or "advisory" in statement or "emit" in statement or "TEMPORARY" in statement:
         # The control: it is the right that is missing, not the function. Nothing of it stays.
-        with house.facts.own_connection() as owner, owner.transaction(force_rollback=True):
+        with house.as_login.own_connection() as owner, owner.transaction(force_rollback=True):
             owner.execute(filled)
     with pytest.raises(REFUSED):
         analyst.execute(filled)
@@ -200,7 +200,7 @@ def test_the_role_can_pass_nothing_on(
     # PostgreSQL only warns here.
     analyst.execute(sql.SQL("GRANT SELECT ON {}.tickets_by TO PUBLIC").format(sql.Identifier(schema(own))))
     analyst.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO PUBLIC").format(sql.Identifier(schema(own))))
-    with house.facts.own_connection() as owner:
+    with house.as_login.own_connection() as owner:
         asked = "SELECT has_table_privilege(%(r)s, %(t)s, 'SELECT'), has_schema_privilege(%(r)s, %(s)s, 'USAGE')"
         given = {"r": roles(other)[0], "t": f"{schema(own)}.tickets_by", "s": schema(own)}
         assert owner.execute(asked, given).fetchone() == (False, False)
@@ -231,7 +231,7 @@ def test_nothing_is_published_while_a_role_could_do_more_than_read_it(
     tenant = desks[0].tenant.id
     names = {"role": sql.Identifier(roles(tenant)[0]), "own": sql.Identifier(schema(tenant))}
     before = publisher(house).published(tenant)
-    with house.facts.own_connection() as owner:
+    with house.as_login.own_connection() as owner:
         owner.execute(sql.SQL(opened).format(**names))
         try:
             with pytest.raises(SettingsWrong, match="Nothing was published"):
@@ -244,7 +244,7 @@ def test_nothing_is_published_while_a_role_could_do_more_than_read_it(
 
 def test_what_everybody_may_in_a_new_database_is_taken_back(house: House, desks: tuple[Desk, Desk]) -> None:
     tenant = desks[0].tenant.id
-    with house.facts.own_connection() as owner:
+    with house.as_login.own_connection() as owner:
         database = sql.Identifier(owner.info.dbname)
         owner.execute(sql.SQL("GRANT TEMPORARY ON DATABASE {} TO PUBLIC").format(database))
         owner.execute("GRANT USAGE ON SCHEMA public TO PUBLIC")
@@ -272,7 +272,7 @@ def test_desks_that_are_published_for_the_first_time_at_once_all_get_their_roles
     for thread in threads:
         thread.join()
     assert failed == []
-    with house.facts.own_connection() as owner:
+    with house.as_login.own_connection() as owner:
         wanted = [role for tenant in new for role in roles(tenant)]
         asked = "SELECT count(*) FROM pg_roles WHERE rolname = ANY(%s) AND NOT rolcanlogin"
         assert owner.execute(asked, [wanted]).fetchone() == (6,)
@@ -280,7 +280,7 @@ def test_desks_that_are_published_for_the_first_time_at_once_all_get_their_roles
 
 def test_a_role_that_exists_already_in_the_cluster_is_taken(house: House) -> None:
     tenant = house.tenants.add("restored beside the old one").id
-    with house.facts.own_connection() as owner:
+    with house.as_login.own_connection() as owner:
         owner.execute(sql.SQL("CREATE ROLE {}").format(sql.Identifier(roles(tenant)[0])))
     publisher(house).refresh(tenant)
     assert publisher(house).published(tenant)["freshness"]["k"] == 2
@@ -289,7 +289,7 @@ def test_a_role_that_exists_already_in_the_cluster_is_taken(house: House) -> Non
 def test_a_database_user_without_rights_is_told_so(house: House, desks: tuple[Desk, Desk]) -> None:
     tenant = house.tenants.add("unprivileged").id
     role = sql.Identifier(f"service-{uuid4()}")
-    with house.facts.own_connection() as owner:
+    with house.as_login.own_connection() as owner:
         owner.execute(sql.SQL("CREATE ROLE {} LOGIN").format(role))
         for lock in ("pg_advisory_lock", "pg_advisory_lock_shared", "pg_advisory_xact_lock"):
             owner.execute(sql.SQL("GRANT EXECUTE ON FUNCTION {}(bigint) TO {}").format(sql.Identifier(lock), role))
@@ -311,7 +311,7 @@ def test_a_database_user_without_rights_is_told_so(house: House, desks: tuple[De
 @pytest.mark.parametrize("name", ['o"brien; DROP TABLE tenants', "Grüße 100% {x}", "a b"])
 def test_any_name_of_a_role_is_one_name(house: House, desks: tuple[Desk, Desk], name: str) -> None:
     tenant, login = desks[0].tenant.id, f"{name}{uuid4().hex[:8]}"
-    with house.facts.own_connection() as owner:
+    with house.as_login.own_connection() as owner:
         owner.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(login)))
         try:
             shown = publisher(house).grant(tenant, login, dry_run=True)
@@ -334,7 +334,7 @@ def test_a_name_of_no_role_is_refused_and_not_repeated(house: House, desks: tupl
 
 
 def test_a_superuser_is_no_analyst(house: House, desks: tuple[Desk, Desk]) -> None:
-    with house.facts.own_connection() as owner:
+    with house.as_login.own_connection() as owner:
         [name] = owner.execute("SELECT current_user").fetchone() or [""]
     with pytest.raises(SettingsWrong, match="superuser"):
         publisher(house).grant(desks[0].tenant.id, str(name))
@@ -345,7 +345,7 @@ def test_what_one_tenant_published_does_not_decide_how_the_next_is_read(house: H
     first, second = (house.tenants.add(name).id for name in ("read first", "read second"))
     for tenant in (first, second):
         publisher(house).refresh(tenant)
-    with house.facts.own_connection() as owner:
+    with house.as_login.own_connection() as owner:
         table = sql.Identifier(schema(second), "freshness")
         owner.execute(sql.SQL("ALTER TABLE {} ADD COLUMN more integer").format(table))
     analysts = publisher(house)

@@ -16,7 +16,7 @@ import psycopg
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from crypto import certificates, outbox
+from crypto import accounts, certificates, outbox
 from crypto.keystore import Disturbed
 from crypto.outbox import Answer, Outbox, Telling
 from crypto.recipients import Recipients, sign_reply
@@ -146,7 +146,7 @@ def test_whoever_has_no_number_upstream_and_nothing_that_has_one_makes_no_news(d
     recipient(desk)
     desk.happens("ticket.replied", "ticket 21", body="hi", user_id=2, cc_emails=["copy@example.org"])
     certificate = desk.shred("copy@example.org")
-    assert certificate["told"] == certificates.told_entry()
+    assert certificate["told"] == accounts.told_entry()
     assert told(desk.house) == []
     assert outbox_keys(desk.house) == 0
 
@@ -154,7 +154,7 @@ def test_whoever_has_no_number_upstream_and_nothing_that_has_one_makes_no_news(d
 def test_without_recipients_nothing_is_opened_and_nothing_is_kept(desk: Desk) -> None:
     recipient(desk, kinds=["rectified"])
     certificate = desk.shred("ann@example.org")
-    assert certificate["told"] == certificates.told_entry()
+    assert certificate["told"] == accounts.told_entry()
     assert outbox_keys(desk.house) == 0
 
 
@@ -410,7 +410,7 @@ def test_where_nobody_wants_to_know_it_does_not_matter_how_much_there_is(
 
 def break_seals(house: House, stream: UUID, byte: int) -> None:
     """Change one byte of every seal of a stream, counted from its end."""
-    with house.facts.cursor() as cursor:
+    with house.as_login.cursor() as cursor:
         changed = cursor.execute(
             "UPDATE facts_events SET seal = set_byte(seal, octet_length(seal) - %(byte)s,"
             " 255 - get_byte(seal, octet_length(seal) - %(byte)s))"
@@ -462,7 +462,7 @@ def test_a_seal_whose_header_was_changed_hides_no_name_of_others(desk: Desk) -> 
     recipient(desk)
     found = desk.house.shredding.find(desk.tenant.id, Reference(Kind.TICKET, TICKET))
     person = desk.house.shredding.find(desk.tenant.id, Reference(Kind.EMAIL, "ann@example.org"))
-    with desk.house.facts.cursor() as cursor:
+    with desk.house.as_login.cursor() as cursor:
         cursor.execute("UPDATE facts_events SET seal = set_byte(seal, 0, 9) WHERE originator_id = %s", [found.id])
     desk.house.facts.streams([person.profile])
     held = desk.house.news.hold(desk.tenant.id, uuid4(), person.id)
@@ -921,3 +921,43 @@ def test_no_secret_and_no_id_is_printed(desk: Desk) -> None:
     assert ANN not in printed
     assert secret.hex() not in printed
     assert repr(secret) not in printed
+
+
+# -- what should be gone --------------------------------------------------------------------------------------------
+
+
+def residue(desk: Desk) -> int:
+    return desk.house.residue.of_all(desk.tenant.id)["outbox"]
+
+
+def test_news_that_waits_within_its_deadline_is_no_residue_and_beyond_it_is(desk: Desk) -> None:
+    recipient(desk)
+    assert desk.shred("ann@example.org")["residue"]["found"] == 0
+    assert (outbox_keys(desk.house), residue(desk)) == (1, 0)
+    with desk.house.keys.transaction() as cursor:
+        cursor.execute("UPDATE outbox SET deadline = now() - interval '2 hours'")
+    assert residue(desk) == 1
+    close(desk.house)
+    assert residue(desk) == 0
+
+
+@pytest.mark.parametrize(
+    "left", ["UPDATE outbox SET key_destroyed_at = now()", "UPDATE outbox SET number = NULL, deadline = NULL"]
+)
+def test_the_key_of_a_news_that_should_be_gone_is_residue(desk: Desk, left: str) -> None:
+    recipient(desk)
+    desk.shred("ann@example.org")
+    with desk.house.keys.transaction() as cursor:
+        cursor.execute(left.encode())
+    assert residue(desk) == 1
+
+
+def test_news_of_the_log_about_somebody_who_was_shredded_is_residue(desk: Desk) -> None:
+    recipient(desk)
+    person = desk.house.shredding.find(desk.tenant.id, Reference(Kind.EMAIL, "ann@example.org")).id
+    desk.shred("ann@example.org")
+    assert residue(desk) == 0
+    with desk.house.keys.transaction() as cursor:
+        box = Outbox(Tree(cursor, desk.house.roots))
+        box.begin(desk.tenant.id, "rectified", position=10**9, person=person, at=datetime.now(UTC))
+    assert residue(desk) == 1

@@ -128,6 +128,6 @@ def test_an_answer_that_is_read_too_slowly_is_opened_again_so_that_a_shred_in_be
 
 def test_a_seal_that_was_changed_or_moved_in_the_read_model_reads_as_broken(desk: Desk) -> None:
     desk.tickets()
-    with desk.house.facts.cursor() as cursor:
+    with desk.house.as_login.cursor() as cursor:
         cursor.execute("UPDATE tickets.seals SET seal = set_byte(seal, length(seal) - 3, 7)")
     assert _subject_shown(desk) == {"broken": True}

@@ -115,7 +115,7 @@ def test_residue_in_a_read_model_is_found(forum: Desk, damage: str) -> None:
     person = inside(forum, Kind.PERSON, 1).id
     forum.shred("contact 1")
     assert sum(forum.house.residue.of_all(forum.tenant.id).values()) == 0
-    with forum.house.facts.cursor() as cursor:
+    with forum.house.as_login.cursor() as cursor:
         cursor.execute(damage.encode(), {"who": person})
         assert cursor.rowcount > 0
     model = damage.split()[1].partition(".")[0]
