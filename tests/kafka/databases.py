@@ -12,7 +12,7 @@ import psutil
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from services import embedded
+from services import embedded, schema
 from services.embedded import Endpoints, serving
 from services.settings import Settings
 
@@ -44,12 +44,13 @@ class Databases:
 
     @contextmanager
     def fresh(self, name: str) -> Iterator[Endpoints]:
-        """Make an empty pair of databases for one test, and drop it with whatever is still connected."""
+        """Make a pair of databases with the schema for one test, and drop it with whatever is still connected."""
         made = []
         for dsn in (self.endpoints.log_dsn, self.endpoints.keys_dsn):
             with psycopg.connect(dsn, autocommit=True) as connection:
                 connection.execute(f'CREATE DATABASE "{name}"')
             made.append(make_conninfo(dsn, dbname=name))
+        schema.create(*made)
         yield Endpoints(made[0], made[1], None)
         for dsn in (self.endpoints.log_dsn, self.endpoints.keys_dsn):
             with psycopg.connect(dsn, autocommit=True) as connection:
