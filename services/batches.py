@@ -56,6 +56,8 @@ class TenantBatch:
     #: One a fact that has a seal, in their order.
     orders: list[LeafOrder] = field(default_factory=list)
     keys: list[Key] = field(default_factory=list)
+    #: Whether its references are in the register, or are about to be, in the transaction that looked last.
+    entered: bool = False
 
 
 def opened_by(batch: TenantBatch) -> set[UUID]:

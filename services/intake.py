@@ -314,6 +314,7 @@ class Intake:
         changes, tenant = batch.changes, batch.tenant.id
         # Keys and references are for the living: a shred that comes now waits for this transaction, and finds them.
         locking.hold(self._facts, tree.cursor, batch)
+        batch.entered = True
         if changes.upstream:
             # With the register entries of their ids: another writer has to see at once that these are known upstream,
             # lest an address that two contacts share should make one person of them.

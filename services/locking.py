@@ -6,6 +6,8 @@ for the batch in flight, or the batch is decided anew.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from psycopg import Cursor
 from psycopg.rows import DictRow
 
@@ -49,13 +51,7 @@ def hold(facts: Facts, cursor: Cursor[DictRow], batch: TenantBatch) -> None:
     if not all(row["living"] for row in (*people, *things)):
         raise Disturbed("somebody or something was shredded meanwhile")
     if batch.view is not None:
-        for row in taken:
-            person = batch.view.people.get(row["subject_id"])
-            merging = {*changes.merged, *changes.merged.values()}
-            if person is not None and person.id in merging:
-                gained = row["upstream"] and not person.upstream and person.id not in changes.upstream
-                if row["merged"] or (gained and person.id in changes.merged):
-                    raise Disturbed("somebody was merged, or became known upstream, meanwhile")
+        _check_people(batch, taken)
     leaned = sorted(changes.leaned)
     if len(rows_of(cursor, REGISTER.still_known.sql, tenant=batch.tenant.id, indexes=leaned)) < len(leaned):
         raise Disturbed("a part that something hangs in ended meanwhile")
@@ -67,6 +63,26 @@ def hold(facts: Facts, cursor: Cursor[DictRow], batch: TenantBatch) -> None:
         thing = decided_on.get(row["thing_id"])
         if thing is not None and thing.opened and (thing.owner or batch.tenant.id) != row["owner"]:
             raise Disturbed("something moved meanwhile")
+
+
+def _check_people(batch: TenantBatch, taken: Sequence[DictRow]) -> None:
+    """Check that nobody was merged, or got an id of upstream, since the batch decided on either.
+
+    Whom the batch made itself can be found by another writer from the moment at which the references are entered.
+    """
+    assert batch.view is not None
+    changes = batch.changes
+    deciding = {*changes.merged, *changes.merged.values(), *changes.upstream}
+    for row in taken:
+        id_ = row["subject_id"]
+        if id_ not in deciding:
+            continue
+        person = batch.view.people.get(id_)
+        gained = row["upstream"] and not (person is not None and person.upstream)
+        # Once its references are entered, the batch itself is who made them known upstream.
+        others = gained and not (batch.entered and id_ in changes.upstream)
+        if row["merged"] or (others and (id_ in changes.merged or id_ in changes.upstream)):
+            raise Disturbed("somebody was merged, or became known upstream, meanwhile")
 
 
 def hold_parts(tree: Tree, batch: TenantBatch) -> None:

@@ -563,6 +563,24 @@ def between_deciding_and_holding(what: Callable[[], object]) -> Iterator[None]:
     assert calls >= 2
 
 
+def test_whoever_a_batch_has_just_made_is_not_merged_once_another_writer_gives_them_an_id(
+    databases: Endpoints, desk: Desk, tmp_path: Path
+) -> None:
+    batch = [
+        desk.event("contact.created", "contact 1", AT, "one", id=1),
+        desk.event("ticket.opened", "ticket 20", AT, "ticket", id=20, email="info@x.org"),
+        desk.event("contact.updated", "contact 1", AT, "address", id=1, email="info@x.org"),
+    ]
+    with writer(databases, tmp_path) as other:
+        meanwhile = parcel_of(desk.event("contact.created", "contact 2", AT, "two", id=2, email="info@x.org"))
+        with between_deciding_and_holding(lambda: other.take([meanwhile], at=NOW)):
+            assert desk.take(*batch).stored == 3
+    one, two = whom(desk, Kind.PERSON, "1"), whom(desk, Kind.PERSON, "2")
+    assert one is not None
+    assert two is not None
+    assert one.subject_id != two.subject_id
+
+
 @pytest.mark.parametrize("known", [True, False])
 def test_two_contacts_who_take_one_unclaimed_address_at_once_stay_two_people(
     databases: Endpoints, desk: Desk, tmp_path: Path, known: bool

@@ -15,7 +15,7 @@ import pytest
 
 from crypto.keystore import rows_of
 from crypto.turning import Turning
-from domain.errors import GateShut, KeysBehind, KeysUnavailable, LedgerBroken
+from domain.errors import GateShut, KeysBehind, KeysUnavailable, LedgerBroken, ReferenceUnknown
 from domain.personal import Kind, Reference
 from services import drill, epochs, gate, wiring
 from services.cli.app import run
@@ -99,6 +99,24 @@ def test_after_a_restore_within_an_epoch_shreds_are_carried_out_again_before_any
         assert desk.happens("contact.updated", "contact 2", id=2, name="bobby").stored == 1
     with desk_house(databases, tmp_path) as again:
         assert names(Desk(again)) == {"bobby"}
+
+
+def test_keys_restored_alone_are_brought_up_however_long_the_ledger_is(
+    databases: Endpoints, tmp_path: Path, copies: Copies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "LINES", 0)
+    with opened(databases, tmp_path) as desk:
+        fill(desk)
+    copies.make("b0")
+    with opened(databases, tmp_path) as desk:
+        desk.shred("contact 1")
+    with opened(databases, tmp_path) as desk:
+        remaining = names(desk)
+    copies.restore("b0", "keys")
+    with opened(databases, tmp_path) as desk:
+        assert names(desk) == remaining
+        with pytest.raises(ReferenceUnknown):
+            desk.house.shredding.find(desk.tenant.id, Reference(Kind.PERSON, "1"))
 
 
 def test_once_the_old_root_is_destroyed_an_older_copy_of_the_keys_opens_nothing(
