@@ -173,9 +173,13 @@ def backed_up(
 ) -> None:
     """Tell that a copy of the key database was made, so that 'sealdesk keys status' knows which one still opens.
 
+    Give the time before the copy was begun: a turn may come in between, and then the copy opens nothing.
+
     Example:
 
-        pg_dump --format custom --file keys.dump "$SEALDESK_KEYS_DSN" && sealdesk keys backed-up
+        begun=$(date --utc +%Y-%m-%dT%H:%M:%SZ)
+
+        pg_dump --format custom --file keys.dump "$SEALDESK_KEYS_DSN" && sealdesk keys backed-up --at "$begun"
     """
     made_at = now() if at is None else _read_time(at)
     with opened(Settings.read(data)) as house:
