@@ -120,7 +120,12 @@ class Drill:
         held: dict[str, bool] = {}
         for name, case in cases:
             progress(name)
-            case()
+            try:
+                case()
+            except DrillFailed:
+                raise
+            except SealdeskError as error:
+                raise DrillFailed(f"the case {name} ended otherwise than it has to: {error}") from None
             held[name] = True
         return held
 

@@ -173,6 +173,8 @@ def backed_up(
 ) -> None:
     """Tell that a copy of the key database was made, so that 'sealdesk keys status' knows which one still opens.
 
+    Give the time before the copy was begun: a turn may come in between, and then the copy opens nothing.
+
     Example:
 
         begun=$(date --utc +%Y-%m-%dT%H:%M:%SZ)

@@ -59,6 +59,15 @@ def fill(desk: Desk) -> None:
         desk.happens("ticket.opened", f"ticket {ticket}", id=ticket, requester_id=number, subject=f"from {name}")
 
 
+@pytest.fixture
+def filled(databases: Endpoints, tmp_path: Path, copies: Copies) -> Copies:
+    """Fill a house in which nobody was shredded yet, and keep it as the copy `b0`."""
+    with opened(databases, tmp_path) as desk:
+        fill(desk)
+    copies.make("b0")
+    return copies
+
+
 def turn(house: House) -> None:
     """Turn the epoch and destroy the root before it, at once."""
     turning = Turning(house.keys, house.roots, now)
@@ -76,11 +85,8 @@ def names(desk: Desk) -> set[str]:
 
 
 def test_after_a_restore_within_an_epoch_shreds_are_carried_out_again_before_anything_is_served(
-    databases: Endpoints, tmp_path: Path, copies: Copies
+    databases: Endpoints, tmp_path: Path, filled: Copies
 ) -> None:
-    with opened(databases, tmp_path) as desk:
-        fill(desk)
-    copies.make("b0")
     with opened(databases, tmp_path) as desk:
         desk.happens("contact.created", "contact 9", id=9, name="zoe", email="zoe@example.org")
         desk.happens("contact.merged", "contact 1", primary_contact_id=1, secondary_contact_ids=[3])
@@ -88,7 +94,7 @@ def test_after_a_restore_within_an_epoch_shreds_are_carried_out_again_before_any
         desk.shred("ticket 22")
         desk.shred("contact 9")
         after = (names(desk), subjects(desk))
-    copies.restore("b0")
+    filled.restore("b0")
     with desk_house(databases, tmp_path) as house:
         desk = desk_of(house)
         assert names(desk) == after[0] == {"bob"}
@@ -103,23 +109,20 @@ def test_after_a_restore_within_an_epoch_shreds_are_carried_out_again_before_any
 
 
 def test_once_the_old_root_is_destroyed_an_older_copy_of_the_keys_opens_nothing(
-    databases: Endpoints, tmp_path: Path, copies: Copies
+    databases: Endpoints, tmp_path: Path, filled: Copies
 ) -> None:
-    with opened(databases, tmp_path) as desk:
-        fill(desk)
-    copies.make("b0")
     with opened(databases, tmp_path) as desk:
         desk.shred("contact 1")
         turn(desk.house)
         certificate = desk.house.shredding.first_certificate(desk.tenant.id, Reference(Kind.PERSON, "1"))
         assert certificate is not None
         assert certificate["unrecoverable_since"] is not None
-    copies.make("b1")
-    copies.restore("b0", "keys")
+    filled.make("b1")
+    filled.restore("b0", "keys")
     with pytest.raises(KeysUnavailable), opened(databases, tmp_path):
         pass
-    copies.restore("b1", "keys")
-    copies.restore("b0", "log")
+    filled.restore("b1", "keys")
+    filled.restore("b0", "log")
     with opened(databases, tmp_path) as desk:
         assert names(desk) == {"bob", "cy"}
         assert subjects(desk)[22] == "from bob"
@@ -127,15 +130,12 @@ def test_once_the_old_root_is_destroyed_an_older_copy_of_the_keys_opens_nothing(
 
 
 def test_keys_that_are_older_than_their_log_stop_the_start_until_the_loss_is_accepted(
-    databases: Endpoints, tmp_path: Path, copies: Copies
+    databases: Endpoints, tmp_path: Path, filled: Copies
 ) -> None:
-    with opened(databases, tmp_path) as desk:
-        fill(desk)
-    copies.make("b0")
     with opened(databases, tmp_path) as desk:
         desk.happens("contact.created", "contact 9", id=9, name="zoe", email="zoe@example.org")
         desk.shred("contact 1")
-    copies.restore("b0", "keys")
+    filled.restore("b0", "keys")
     with pytest.raises(GateShut, match="older than its log"), opened(databases, tmp_path):
         pass
     with wiring.databases(databases) as (facts, keys):
@@ -189,14 +189,11 @@ def test_a_ledger_that_is_not_as_it_was_stops_the_start(databases: Endpoints, tm
 
 
 def test_a_running_house_stops_when_an_older_copy_takes_the_place_of_its_keys(
-    databases: Endpoints, tmp_path: Path, copies: Copies
+    databases: Endpoints, tmp_path: Path, filled: Copies
 ) -> None:
     with opened(databases, tmp_path) as desk:
-        fill(desk)
-    copies.make("b0")
-    with opened(databases, tmp_path) as desk:
         desk.shred("contact 1")
-        copies.restore("b0", "keys")
+        filled.restore("b0", "keys")
         with pytest.raises(KeysBehind):
             desk.contacts()
         with pytest.raises(KeysBehind):
@@ -207,19 +204,16 @@ def test_a_running_house_stops_when_an_older_copy_takes_the_place_of_its_keys(
 
 @pytest.mark.parametrize("longest", [gate.LINES, 0])
 def test_a_key_database_from_before_a_shred_is_found_however_long_the_ledger(
-    databases: Endpoints, tmp_path: Path, copies: Copies, monkeypatch: pytest.MonkeyPatch, longest: int
+    databases: Endpoints, tmp_path: Path, filled: Copies, monkeypatch: pytest.MonkeyPatch, longest: int
 ) -> None:
     """The log was told of every line and is not restored: it cannot answer for the key database."""
     monkeypatch.setattr(gate, "LINES", longest)
-    with opened(databases, tmp_path) as desk:
-        fill(desk)
-    copies.make("b0")
     with opened(databases, tmp_path) as desk:
         desk.shred("contact 1")
         desk.shred("ticket 22")
     with opened(databases, tmp_path) as desk:
         assert desk.house.facts.line_seen() == desk.house.ledger.head() == 2
-    copies.restore("b0", "keys")
+    filled.restore("b0", "keys")
     with pytest.raises(GateShut, match="older than its log"), opened(databases, tmp_path):
         pass
     with wiring.databases(databases) as (facts, keys):
@@ -278,14 +272,11 @@ def test_every_root_in_use_has_to_open_before_anything_is_made(databases: Endpoi
 
 
 def test_a_start_that_was_killed_while_it_carried_out_leaves_it_to_the_next(
-    databases: Endpoints, tmp_path: Path, copies: Copies, monkeypatch: pytest.MonkeyPatch
+    databases: Endpoints, tmp_path: Path, filled: Copies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with opened(databases, tmp_path) as desk:
-        fill(desk)
-    copies.make("b0")
-    with opened(databases, tmp_path) as desk:
         desk.shred("contact 1")
-    copies.restore("b0")
+    filled.restore("b0")
 
     class Killed(BaseException):
         pass
@@ -303,14 +294,11 @@ def test_a_start_that_was_killed_while_it_carried_out_leaves_it_to_the_next(
 
 
 def test_a_ledger_key_that_is_out_of_reach_stops_the_start_and_carries_out_no_half(
-    databases: Endpoints, tmp_path: Path, copies: Copies
+    databases: Endpoints, tmp_path: Path, filled: Copies
 ) -> None:
     with opened(databases, tmp_path) as desk:
-        fill(desk)
-    copies.make("b0")
-    with opened(databases, tmp_path) as desk:
         desk.shred("contact 1")
-    copies.restore("b0")
+    filled.restore("b0")
     [secret] = (tmp_path / "roots" / "secrets").glob("ledger-*.key")
     secret.rename(tmp_path / "elsewhere")
     with pytest.raises(KeysUnavailable), desk_house(databases, tmp_path):
