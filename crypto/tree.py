@@ -91,6 +91,8 @@ class Tree:
         self._roots = roots
         self._epochs: dict[int, Key] = {}
         self._mark_key: Key | None = None
+        #: Tenants that this transaction holds, so that nobody can close them.
+        self._held: set[TenantId] = set()
 
     def epoch(self, number: int) -> Key:
         """Open a root epoch, once a transaction."""
@@ -165,7 +167,7 @@ class Tree:
         Raises:
             SealBroken: the row that says so is not ours.
         """
-        wanted = sorted(set(tenants) - {HOUSE})
+        wanted = sorted(set(tenants) - self._held - {HOUSE})
         if not wanted:
             return set()
         rows_of(self.cursor, SQL.hold_tenants.sql, tenants=wanted)
@@ -173,7 +175,9 @@ class Tree:
         rows = rows_of(self.cursor, SQL.closings.sql, tenants=wanted)
         for row in rows:
             self.check_mark("tenant", row["tenant"], row)
-        return {TenantId(row["tenant"]) for row in rows}
+        closed = {TenantId(row["tenant"]) for row in rows}
+        self._held.update(set(wanted) - closed)
+        return closed
 
     def refuse_closed(self, tenant: TenantId) -> None:
         """Hold a tenant for whom a key is about to be issued.
