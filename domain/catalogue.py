@@ -199,7 +199,7 @@ def _calls_for_key_work(plan: Plan) -> bool:
         record.THING in PEOPLE
         or record.EFFECT is not None
         or record.TEAM
-        or not plan.roles.keys().isdisjoint({"responder", "part"})
+        or not plan.roles.keys().isdisjoint({"responder", "member", "part"})
         or record is tickets.TicketMergedAway
     )
 

@@ -52,13 +52,16 @@ def migrate(
         write_json(found)
         return
     table(
-        ("database", "was at", "to apply" if dry_run else "applied"), [_row(name, row) for name, row in found.items()]
+        ("database", "was at", "to apply" if dry_run else "applied"),
+        [line for name, row in found.items() for line in _rows(name, row)],
     )
 
 
-def _row(name: str, row: dict[str, Any]) -> tuple[str, str, str]:
+def _rows(name: str, row: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Write a line for each migration: together they would be wider than a screen."""
     was = row["was"][-1] if row["was"] else ("its tables, without an account" if row["adopted"] else "empty")
-    return name, was, ", ".join(row.get("would_apply", row.get("applied", ()))) or "nothing"
+    first, *further = row.get("would_apply", row.get("applied", ())) or ["nothing"]
+    return [(name, was, first), *(("", "", each) for each in further)]
 
 
 def _told(schema: Schema) -> Any:

@@ -55,6 +55,11 @@ def catch_up(desk: Desk) -> None:
     keeping.catch_up(desk.house.keys, desk.house.roots, desk.house.facts)
 
 
+def agents(desk: Desk) -> set[UUID]:
+    with desk.house.keys.transaction() as cursor:
+        return {row["subject_id"] for row in rows_of(cursor, "SELECT subject_id FROM subjects WHERE agent")}
+
+
 def subject(desk: Desk, kind: Kind, value: str) -> UUID:
     """Find whom a reference means, through merges."""
     with desk.house.keys.transaction() as cursor:
@@ -373,6 +378,16 @@ def who_is_who(desk: Desk) -> list[tuple[str, int, bool, bool]]:
     return [*found, ("tickets of", *owners)]  # type: ignore[list-item]
 
 
+def test_whoever_was_put_into_a_group_before_a_crash_is_known_as_an_agent(
+    desk: Desk, nobody_keeps: pytest.MonkeyPatch
+) -> None:
+    desk.happens("contact.created", "contact 1", id=1, name="Ann")
+    desk.happens("group.created", "group 1", id=1, agent_ids=[1])
+    nobody_keeps.undo()
+    catch_up(desk)
+    assert agents(desk) == {subject(desk, Kind.PERSON, "1")}
+
+
 def test_an_agent_who_answered_before_a_crash_is_known_as_an_agent(
     desk: Desk, nobody_keeps: pytest.MonkeyPatch
 ) -> None:
@@ -436,14 +451,17 @@ def test_a_fact_whose_seal_was_changed_is_counted_and_keeps_nobody_behind_it_wai
     desk.happens("ticket.replied", "ticket 20", id=5, body="first", user_id=1)
     desk.happens("contact.created", "contact 2", id=2, name="Bob", email="old@example.org")
     desk.happens("contact.merged", "contact 1", primary_contact_id=1, secondary_contact_ids=[3])
-    nobody_keeps.undo()
     positions = {change_seal(desk, type_, CHANGED[how])[0] for type_ in ("ticket.replied", "contact.merged")}
+    desk.happens("contact.merged", "contact 2", primary_contact_id=2, secondary_contact_ids=[4])
+    nobody_keeps.undo()
     positions.add(change_seal(desk, "contact.created", CHANGED[how], newest=False)[0])
 
     assert keeping.catch_up(desk.house.keys, desk.house.roots, desk.house.facts) == 3
 
     assert kept(desk) == desk.house.facts.head()
-    assert subject(desk, Kind.PERSON, "3") == subject(desk, Kind.PERSON, "1"), "what stands behind it was done"
+    assert subject(desk, Kind.PERSON, "4") == subject(desk, Kind.PERSON, "2"), "what stands behind it was done"
+    is_merged = subject(desk, Kind.PERSON, "3") == subject(desk, Kind.PERSON, "1")
+    assert is_merged == (how == "in its ciphertext"), "nobody is merged on the word of a seal that names no key of ours"
     assert keeping.catch_up(desk.house.keys, desk.house.roots, desk.house.facts) == 0, "once"
     answers = LogIntegrity(desk.house.facts, desk.house.keys, desk.house.roots).check()
     assert answers.counts["shredded"] == answers.counts["lost"] == 0
