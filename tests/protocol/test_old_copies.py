@@ -11,6 +11,7 @@ from tests.protocol import judging
 from tests.protocol.exploring import FILLED, Explorer, World
 from tests.protocol.scene import BOB, HIS
 from tests.protocol.test_schedules import accept_loss
+from tests.protocol.test_several_at_once import SWITCHES
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +28,11 @@ def history(explorer: Explorer, acts: tuple[str, ...]) -> list[World]:
     return worlds
 
 
-@pytest.mark.parametrize("acts", [HISTORY, TURNED], ids=["one epoch", "two epochs"])
+#: The longer one has the same acts in it, so `make test` is content with that.
+HISTORIES = {"two epochs": TURNED} if SWITCHES < 2 else {"one epoch": HISTORY, "two epochs": TURNED}
+
+
+@pytest.mark.parametrize("acts", HISTORIES.values(), ids=HISTORIES)
 def test_copies_of_any_two_times_bring_nobody_back_and_lose_nothing_else(
     explorer: Explorer, acts: tuple[str, ...]
 ) -> None:

@@ -59,7 +59,7 @@ def opened(module_databases: Endpoints, tmp_path_factory: pytest.TempPathFactory
 
 
 @given(events=st.lists(anything(), min_size=1, max_size=12))
-@settings(max_examples=100)
+@settings(max_examples=60)
 def test_any_record_is_taken_or_refused_and_whatever_is_taken_can_be_folded_and_shown(
     opened: House, events: list[dict[str, Any]]
 ) -> None:
@@ -79,7 +79,7 @@ def test_any_record_is_taken_or_refused_and_whatever_is_taken_can_be_folded_and_
 
 
 @given(raw=st.binary(max_size=200))
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_any_bytes_make_a_parcel(raw: bytes) -> None:
     parcel = parcel_of(raw, "acme")
     assert parcel.error is not None or parcel.drafts
