@@ -121,7 +121,7 @@ def test_poison_of_each_kind_is_quarantined_and_lies_nowhere_else_and_the_rest_i
     _all_of_it_is_kept(opened, poison, topic)
     _everybody_is_told(single, receipts, sent, topic)
     opened.projecting.catch_up()
-    with opened.facts.cursor() as cursor:
+    with opened.as_login.cursor() as cursor:
         cursor.execute("CHECKPOINT")
     # What is looked for has to be found where it is planted.
     (tmp_path / "data" / "control").write_bytes(f"a {WORD}".encode())
