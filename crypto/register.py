@@ -74,7 +74,7 @@ class Register:
     def __init__(self, tree: Tree, tenant: TenantId) -> None:
         self._tree = tree
         self._tenant = tenant
-        self._index_key = tree.service_key(tenant, "index").key
+        self._index_key: Key | None = None
         self._pages: dict[UUID, Key] = {}
 
     def index(self, reference: Reference) -> bytes:
@@ -83,7 +83,14 @@ class Register:
         Raises:
             ReferenceMalformed: the value cannot be of its kind.
         """
+        if self._index_key is None:
+            self._index_key = self._tree.service_key(self._tenant, "index").key
         return hmac.digest(self._index_key.material, canonical(reference), "sha256")
+
+    def knows(self, indexes: Collection[bytes]) -> bool:
+        """Tell whether each of these blind indexes, all different, leads to somebody or something."""
+        rows = rows_of(self._tree.cursor, SQL.known.sql, tenant=self._tenant, indexes=list(indexes))
+        return bool(rows[0]["known"] == len(indexes))
 
     def alone(self) -> None:
         """Be the only one who brings new references to this tenant, until the transaction ends."""
@@ -94,15 +101,17 @@ class Register:
         wanted = list(dict.fromkeys(indexes))
         if not wanted:
             return {}
-        rows = rows_of(self._tree.cursor, SQL.look_up.sql, tenant=self._tenant, indexes=wanted)
-        self._open_pages(row["page"] for row in rows)
-        entries = {bytes(row["blind_index"]): self._open_entry(row) for row in rows}
+        entries = self._entries(wanted)
         fenced = self._fenced(wanted)
-        return {
-            index: replace(entries.get(index, Known(None, None, False)), fenced=fenced.get(index))
-            for index in wanted
-            if index in entries or index in fenced
-        }
+        for index, day in fenced.items():
+            entries[index] = replace(entries.get(index, Known(None, None, False)), fenced=day)
+        return {index: entries[index] for index in wanted if index in entries}
+
+    def _entries(self, indexes: Sequence[bytes]) -> dict[bytes, Known]:
+        """Resolve blind indexes; whether they are fenced is not looked for."""
+        rows = rows_of(self._tree.cursor, SQL.look_up.sql, tenant=self._tenant, indexes=indexes)
+        self._open_pages(row["page"] for row in rows)
+        return {bytes(row["blind_index"]): self._open_entry(row) for row in rows}
 
     def _open_entry(self, row: Mapping[str, Any]) -> Known:
         """Open an entry: 16 bytes of an inside id; of a part 16 more, of a claimed address the 8 of a position."""
@@ -133,16 +142,24 @@ class Register:
         untold: Collection[bytes] = (),
         parts: Mapping[bytes, UUID] = _NO_PARTS,
         claimed: int = 0,
-    ) -> None:
+    ) -> Mapping[bytes, bytes]:
         """Store which blind index leads to which inside id. An index that led elsewhere leads here from now on.
 
         `parts` says of the references of parts which part of the thing each is, `claimed` at which position of the log
-        these were claimed from others.
+        these were claimed from others. Returns the seal that was written for each blind index.
         """
         if not entries:
-            return
+            return {}
         places = self._tree.places(self._tenant, "page", len(entries), PAGE_ROWS)
         claim = claimed.to_bytes(POSITION_BYTES) if claimed else b""
+        sealed = [
+            wrap(
+                page.key,
+                inside.bytes + (parts[index].bytes if index in parts else claim),
+                ends=entry_ends(self._tenant, index, page.id),
+            )
+            for page, (index, inside) in zip(places, entries, strict=True)
+        ]
         self._tree.cursor.execute(
             SQL.insert_entries.sql,
             {
@@ -151,17 +168,11 @@ class Register:
                 "pages": [page.id for page in places],
                 "parts": list(parts),
                 "told": [index not in untold for index, _ in entries],
-                "sealed": [
-                    wrap(
-                        page.key,
-                        inside.bytes + (parts[index].bytes if index in parts else claim),
-                        ends=entry_ends(self._tenant, index, page.id),
-                    )
-                    for page, (index, inside) in zip(places, entries, strict=True)
-                ],
+                "sealed": sealed,
             },
         )
         self._enter_backs(places, entries)
+        return {index: seal for (index, _), seal in zip(entries, sealed, strict=True)}
 
     def _enter_backs(self, places: Sequence[Owner], entries: Sequence[tuple[bytes, UUID]]) -> None:
         self._tree.cursor.execute(
@@ -206,7 +217,7 @@ class Register:
         self, owners: Iterable[UUID], backs: Sequence[tuple[UUID, bytes, Mapping[str, Any]]]
     ) -> list[tuple[UUID, bytes]]:
         """Leave out what leads to somebody else by now: two claims at once leave a way back that is no longer true."""
-        mine, known = set(owners), self.look_up(index for _, index, _ in backs)
+        mine, known = set(owners), self._entries(list({index for _, index, _ in backs})) if backs else {}
         return [(owner, index) for owner, index, _ in backs if index in known and known[index].inside in mine]
 
     def _backs(self, owners: Iterable[UUID]) -> list[tuple[UUID, bytes, Mapping[str, Any]]]:

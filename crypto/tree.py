@@ -109,24 +109,25 @@ class Tree:
 
     def new_wrapping_key(self, tenant: TenantId, kind: str, period: str = "") -> Owner:
         """Issue a key under the current root epoch."""
-        return self._store_wrapping_key(tenant, kind, period, new_key())
+        return self._store_wrapping_keys(tenant, kind, period, [new_key()])[0]
 
-    def _store_wrapping_key(self, tenant: TenantId, kind: str, period: str, key: Key) -> Owner:
+    def _store_wrapping_keys(self, tenant: TenantId, kind: str, period: str, keys: Sequence[Key]) -> list[Owner]:
         self.refuse_closed(tenant)
-        epoch, key_id = self._roots.current(), uuid4()
-        wrapped = wrap(self.epoch(epoch), key.material, ends=ends(tenant, epoch_end(epoch), key_id))
+        epoch = self._roots.current()
+        root, above = self.epoch(epoch), epoch_end(epoch)
+        owners = [Owner(uuid4(), key) for key in keys]
         self.cursor.execute(
             SQL.insert_wrapping_keys.sql,
             {
-                "key_ids": [key_id],
-                "tenants": [tenant],
-                "kinds": [kind],
-                "periods": [period],
-                "epochs": [epoch],
-                "wrapped": [wrapped],
+                "key_ids": [owner.id for owner in owners],
+                "tenants": [tenant] * len(owners),
+                "kinds": [kind] * len(owners),
+                "periods": [period] * len(owners),
+                "epochs": [epoch] * len(owners),
+                "wrapped": [wrap(root, owner.key.material, ends=ends(tenant, above, owner.id)) for owner in owners],
             },
         )
-        return Owner(key_id, key)
+        return owners
 
     def service_keys(self, tenant: TenantId, kind: str) -> dict[str, Owner]:
         """Open the keys of one kind of a tenant, by period."""
@@ -144,19 +145,25 @@ class Tree:
     def adopt_service_key(self, tenant: TenantId, kind: str, period: str, key: Key) -> None:
         """Store a key that is known from elsewhere, unless there is one of that kind and period."""
         if period not in self.service_keys(tenant, kind):
-            self._store_wrapping_key(tenant, kind, period, key)
+            self._store_wrapping_keys(tenant, kind, period, [key])
 
     def places(self, tenant: TenantId, kind: str, wanted: int, limit: int) -> list[Owner]:
-        """Find `wanted` places under keys with room, issuing keys as the old ones fill up."""
+        """Find `wanted` places under keys with room, and the rest under new keys."""
         found: list[Owner] = []
-        taken: Counter[UUID] = Counter()
         while len(found) < wanted:
             row = self.cursor.execute(SQL.key_to_fill.sql, {"tenant": tenant, "kind": kind, "limit": limit}).fetchone()
-            owner = self.new_wrapping_key(tenant, kind) if row is None else Owner(row["key_id"], self.unwrap_row(row))
-            room = min(wanted - len(found), limit if row is None else limit - row["children"])
-            found.extend([owner] * room)
-            taken[owner.id] += room
-            self.cursor.execute(SQL.count_children.sql, {"key_ids": [owner.id], "added": [room]})
+            if row is None:
+                break
+            room = min(wanted - len(found), limit - row["children"])
+            found.extend([Owner(row["key_id"], self.unwrap_row(row))] * room)
+            self.cursor.execute(SQL.count_children.sql, {"key_ids": [row["key_id"]], "added": [room]})
+        left = wanted - len(found)
+        if left > 0:
+            rooms = [min(limit, left - filled) for filled in range(0, left, limit)]
+            new = self._store_wrapping_keys(tenant, kind, "", [new_key() for _ in rooms])
+            self.cursor.execute(SQL.count_children.sql, {"key_ids": [owner.id for owner in new], "added": rooms})
+            for owner, room in zip(new, rooms, strict=True):
+                found.extend([owner] * room)
         return found
 
     # -- tenants ------------------------------------------------------------------------------------------------

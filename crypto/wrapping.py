@@ -51,7 +51,10 @@ def context(*parts: bytes) -> bytes:
 
     Raises IndexError for a part of 64 KiB or more; ids, types and declared names never are.
     """
-    return b"".join([piece for part in parts for piece in (_LENGTHS[len(part)], part)])
+    pieces: list[bytes] = []
+    for part in parts:
+        pieces += (_LENGTHS[len(part)], part)
+    return b"".join(pieces)
 
 
 def wrap(parent: Key, child: bytes, *, ends: bytes) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 from uuid import UUID
@@ -56,6 +56,8 @@ class TenantBatch:
     #: One a fact that has a seal, in their order.
     orders: list[LeafOrder] = field(default_factory=list)
     keys: list[Key] = field(default_factory=list)
+    #: The seal of each entry of the register that it wrote.
+    written: Mapping[bytes, bytes] = field(default_factory=dict)
     #: Whether its references are in the register, or are about to be, in the transaction that looked last.
     entered: bool = False
     #: Whether the tenant was closed when this was decided: then all of it is refused.

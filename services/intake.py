@@ -45,7 +45,7 @@ from domain.errors import (
 )
 from domain.ids import HOUSE, KeyId, SubjectId, TenantId, ThingId
 from domain.personal import Reference
-from services import keeping, key_work, locking
+from services import garbage, keeping, key_work, locking
 from services.batches import Judged, TakenUp, TenantBatch, opened_by, taken_of, taken_up_as, tell_outcomes
 from services.changes import Changes
 from services.key_work import KeyWork
@@ -97,6 +97,7 @@ class Intake:
         """
         return self.take_each(parcels, at=at, positions=positions).tally
 
+    @garbage.put_off()
     def take_each(
         self, parcels: Sequence[Parcel], *, at: datetime, positions: Sequence[Position] = (), again: bool = False
     ) -> Taken:
@@ -140,6 +141,7 @@ class Intake:
         self._behind = True
         return self.take((), at=at)
 
+    @garbage.put_off()
     def replay(self, records: Sequence[tuple[UUID, TenantId | None, Parcel]], *, at: datetime) -> Taken:
         """Take quarantined records once more, given as (id, under whom it lies, parcel).
 
@@ -285,7 +287,8 @@ class Intake:
         for one in pending:
             one.digests = tuple(digest_of(dedup, tenant, draft) for draft in one.parcel.drafts)
         indexes, indexed = _index_all(register, (draft for one in pending for draft in one.parcel.drafts))
-        known = register.look_up(indexes)
+        # Mostly somebody is new, and what a first look finds need not be opened.
+        known = register.look_up(indexes) if register.knows(indexes) else {}
         if len(known) < len(indexes) or any(entry.inside is None for entry in known.values()):
             # Somebody new: look again, alone, so that two writers who meet a person at once end with one.
             register.alone()
@@ -355,7 +358,7 @@ class Intake:
             ]
         )
         if batch.register is not None:
-            batch.register.enter(
+            batch.written = batch.register.enter(
                 list(changes.entries.items()),
                 untold=changes.mentioned | changes.parts.keys(),
                 parts=changes.parts,
@@ -471,8 +474,6 @@ class Intake:
         for is_agent, statement in ((True, trees.SQL.mark_agents), (False, trees.SQL.unmark_agents)):
             if ids := sorted(id_ for id_, agent in changes.agents.items() if agent is is_agent):
                 tree.cursor.execute(statement.sql, {"subject_ids": ids})
-        if changes.upstream:
-            tree.cursor.execute(trees.SQL.mark_upstream.sql, {"subject_ids": sorted(changes.upstream)})
         if changes.mentioned or changes.parts:
             Register(tree, batch.tenant.id).told(changes.mentioned | changes.parts.keys())
         if not (changes.merged or changes.moved or changes.claims or changes.settled):
@@ -524,7 +525,8 @@ def _index_all(register: Register, drafts: Iterable[Draft]) -> tuple[list[bytes]
                     indexed[reference] = register.index(reference)
                 except ReferenceMalformed:
                     continue
-    return list(indexed.values()), indexed
+    # Two that differ in writing may be one reference.
+    return list(dict.fromkeys(indexed.values())), indexed
 
 
 def _index(register: Register, indexed: Mapping[Reference, bytes], reference: Reference) -> bytes:

@@ -44,8 +44,8 @@ def hold(facts: Facts, cursor: Cursor[DictRow], batch: TenantBatch) -> None:
     # Whoever writes a profile anew does so alone, lest one of two should not know what the other said.
     changed |= {owner for fact in changes.facts if fact.stream in rewritten for owner in fact.owners}
     named = {owner for fact in changes.facts for owner in fact.owners} | changes.named
-    taken = rows_of(cursor, trees.SQL.take_subjects.sql, subject_ids=sorted(changed))
-    people = [*taken, *rows_of(cursor, trees.SQL.hold_subjects.sql, subject_ids=sorted(named - changed))]
+    taken = rows_of(cursor, trees.SQL.take_subjects.sql, subject_ids=list(changed))
+    held = rows_of(cursor, trees.SQL.hold_subjects.sql, subject_ids=list(named - changed))
     touched = {fact.stream for fact in changes.facts}
     # Only parents that this batch gives: what hangs in something that was shredded may still change or end.
     decided_on = batch.view.things if batch.view is not None else {}
@@ -56,14 +56,14 @@ def hold(facts: Facts, cursor: Cursor[DictRow], batch: TenantBatch) -> None:
     }
     alone = changes.moved.keys() | opened_by(batch) | (changes.settled & things_known)
     things = [
-        *rows_of(cursor, trees.SQL.take_things.sql, thing_ids=sorted(alone)),
-        *rows_of(cursor, trees.SQL.hold_things.sql, thing_ids=sorted(touched - alone)),
+        *rows_of(cursor, trees.SQL.take_things.sql, thing_ids=list(alone)),
+        *rows_of(cursor, trees.SQL.hold_things.sql, thing_ids=list(touched - alone)),
     ]
-    if not all(row["living"] for row in (*people, *things)):
+    if held[0]["gone"] or not all(row["living"] for row in (*taken, *things)):
         raise Disturbed("somebody or something was shredded meanwhile")
     if batch.view is not None:
         _check_people(batch, taken)
-    leaned = sorted(changes.leaned)
+    leaned = list(changes.leaned)
     if len(rows_of(cursor, REGISTER.still_known.sql, tenant=batch.tenant.id, indexes=leaned)) < len(leaned):
         raise Disturbed("a part that something hangs in ended meanwhile")
     newest = batch.view.newest if batch.view is not None else {}
@@ -104,8 +104,10 @@ def hold_parts(tree: Tree, batch: TenantBatch) -> None:
     """
     if not (parts := batch.changes.parts):
         return
-    indexes = sorted(parts)
-    rows_of(tree.cursor, REGISTER.take_entries.sql, tenant=batch.tenant.id, indexes=indexes)
-    known = Register(tree, batch.tenant.id).look_up(indexes)
-    if any(index not in known or known[index].part != part for index, part in parts.items()):
+    rows = rows_of(tree.cursor, REGISTER.take_entries.sql, tenant=batch.tenant.id, indexes=list(parts))
+    # What stands as this batch has sealed it need not be opened.
+    mine = {row["blind_index"] for row in rows if row["sealed"] == batch.written.get(row["blind_index"])}
+    others = [index for index in parts if index not in mine]
+    known = Register(tree, batch.tenant.id).look_up(others)
+    if any(index not in known or known[index].part != parts[index] for index in others):
         raise Disturbed("somebody else brought the same part meanwhile")

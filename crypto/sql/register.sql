@@ -2,6 +2,9 @@
 SELECT blind_index, page, sealed, told FROM register
 WHERE tenant = %(tenant)s AND blind_index = ANY(%(indexes)b::bytea[]);
 
+-- name: known
+SELECT count(*) AS known FROM register WHERE tenant = %(tenant)s AND blind_index = ANY(%(indexes)b::bytea[]);
+
 -- name: still_known
 SELECT blind_index FROM register WHERE tenant = %(tenant)s AND blind_index = ANY(%(indexes)b::bytea[]);
 
@@ -27,7 +30,7 @@ ON CONFLICT (tenant, blind_index) DO UPDATE SET page = excluded.page, sealed = e
 WHERE NOT (register.told AND register.blind_index = ANY(%(parts)b::bytea[]));
 
 -- name: take_entries
-SELECT blind_index FROM register WHERE tenant = %(tenant)s AND blind_index = ANY(%(indexes)b::bytea[])
+SELECT blind_index, sealed FROM register WHERE tenant = %(tenant)s AND blind_index = ANY(%(indexes)b::bytea[])
 ORDER BY blind_index FOR UPDATE;
 
 -- name: mark_told!

@@ -122,9 +122,11 @@ FROM closings WHERE tenant = %(tenant)s OR tenant IN (SELECT tenant FROM leaf);
 SELECT thing_id, tenant, kind, owner, parent, line, mark FROM things WHERE thing_id = ANY(%(thing_ids)b::uuid[]);
 
 -- name: hold_subjects
--- A batch holds its subjects until the log has committed; a shred waits for it.
-SELECT subject_id, line IS NULL AS living, parent FROM subjects
-WHERE subject_id = ANY(%(subject_ids)b::uuid[]) ORDER BY subject_id FOR SHARE;
+-- A batch holds its subjects until the log has committed; a shred waits for it. Says how many of them were shredded: all
+-- are locked before they are counted.
+SELECT count(line) AS gone FROM (
+    SELECT line FROM subjects WHERE subject_id = ANY(%(subject_ids)b::uuid[]) ORDER BY subject_id FOR SHARE
+) AS held;
 
 -- name: hold_things
 SELECT thing_id, line IS NULL AS living, owner FROM things
@@ -330,6 +332,11 @@ SELECT count(*) FILTER (WHERE NOT blob) AS facts, count(*) FILTER (WHERE blob) A
        count(*) FILTER (WHERE NOT own AND NOT blob) AS others_entries
 FROM going;
 
+-- name: count_facts
+-- The facts of `effect_on_leaves`, and nothing else.
+SELECT count(*) AS facts FROM leaves
+WHERE (owner = ANY(%(owners)b::uuid[]) OR co_owners && %(owners)b::uuid[]) AND wrapped IS NOT NULL AND NOT blob;
+
 -- name: residue_of_keys
 -- Key material that a shred should have dropped.
 SELECT (SELECT count(*) FROM subjects WHERE subject_id = ANY(%(ids)b::uuid[]) AND wrapped IS NOT NULL)
@@ -358,6 +365,10 @@ WHERE NOT EXISTS (SELECT 1 FROM shreds WHERE shreds.shred_id = given.shred AND s
 -- name: revive_shred!
 -- A shred that was given up, and whose line stands all the same.
 UPDATE shreds SET step = 'intended' WHERE shred_id = %(shred_id)s AND step = 'abandoned';
+
+-- name: living_streams
+-- Of some things and profiles, those in which a key lives.
+SELECT DISTINCT thing_id FROM leaves WHERE thing_id = ANY(%(things)b::uuid[]) AND wrapped IS NOT NULL;
 
 -- name: streams_of_owners
 SELECT DISTINCT thing_id FROM leaves

@@ -86,9 +86,24 @@ def test_a_reference_that_was_entered_is_known_and_no_other(house: House) -> Non
     assert house.known(CONTACT) is None
 
 
+def test_all_are_known_once_each_leads_somewhere_and_not_if_one_is_fenced(house: House) -> None:
+    inside = uuid4()
+    with house.register() as register:
+        indexes = [register.index(ANN), register.index(CONTACT)]
+        written = register.enter([(indexes[0], inside)])
+        assert not register.knows(indexes)
+        assert written.keys() == {indexes[0]}
+        register.enter([(indexes[1], uuid4())])
+        assert register.knows(indexes)
+    house.fence(inside)
+    with house.register() as register:
+        assert not register.knows(indexes)
+
+
 def test_nothing_wanted_is_nothing_known(house: House) -> None:
     with house.register() as register:
         assert register.look_up([]) == {}
+        assert register.knows([])
         register.enter([])
         register.give_up([])
         register.told([])

@@ -109,6 +109,13 @@ def test_a_bucket_takes_256_people_and_no_more(ring: Ring) -> None:
     assert opens_as(ring.open(leaf), key)
 
 
+def test_people_who_come_at_once_get_as_many_buckets_as_they_need(ring: Ring) -> None:
+    ring.subjects(1)
+    ring.subjects(2 * BUCKET_CHILDREN + 1)
+    children = ring.sql("SELECT children FROM wrapping_keys WHERE kind = 'bucket' ORDER BY children")
+    assert [row["children"] for row in children] == [2, BUCKET_CHILDREN, BUCKET_CHILDREN]
+
+
 def test_tenants_share_no_bucket(ring: Ring) -> None:
     [ann], [bob] = ring.subjects(), ring.subjects(tenant=OTHER)
     assert ring.parent(ann) != ring.parent(bob)
