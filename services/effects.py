@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from uuid import UUID
 
 from crypto.keystore import rows_of
 from crypto.register import SQL as REGISTER
@@ -59,6 +60,18 @@ def effect_on(tree: Tree, found: Found) -> Effect:
     counts = rows_of(tree.cursor, SQL.effect_on_leaves.sql, owners=owners, profiles=list(found.profiles))[0]
     backs = rows_of(tree.cursor, REGISTER.count_backs.sql, owners=[*owners, *found.things])[0]["backs"]
     return Effect(references=backs, merged=len(owners) - 1, **_by_kind(found.kinds), **counts)
+
+
+def facts_of(tree: Tree, found: Found) -> int:
+    """Count the facts alone that a shred of what was found would take: what `effect_on` says of them, for less."""
+    if found.kind == "thing":
+        return effect_on(tree, found).facts
+    return int(rows_of(tree.cursor, SQL.count_facts.sql, owners=list(found.group))[0]["facts"])
+
+
+def references_of(tree: Tree, people: Sequence[UUID]) -> int:
+    """Count the references of some people, without those of their things."""
+    return int(rows_of(tree.cursor, REGISTER.count_backs.sql, owners=list(people))[0]["backs"])
 
 
 def _by_kind(kinds: Iterable[str]) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Literal
@@ -76,8 +76,8 @@ def look_up(
     return found, fenced
 
 
-def inside(tree: Tree, id_: UUID, reference: Kind | None = None) -> Found:
-    """Describe a person or a thing by its inside id."""
+def inside(tree: Tree, id_: UUID, reference: Kind | None = None, *, beneath: bool = True) -> Found:
+    """Describe a person or a thing by its inside id. Without `beneath` the person's things are not looked for."""
     rows = rows_of(tree.cursor, SQL.things_by_id.sql, thing_ids=[id_])
     if rows:
         owner = rows[0]["owner"]
@@ -89,7 +89,8 @@ def inside(tree: Tree, id_: UUID, reference: Kind | None = None) -> Found:
         raise ReferenceUnknown("nobody and nothing is known by this id")
     root = people[people[id_].root]
     group = rows_of(tree.cursor, SQL.everyone_merged.sql, subject_id=root.subject_id)
-    things = rows_of(tree.cursor, SQL.things_of_owners.sql, owners=[row["subject_id"] for row in group])
+    owners = [row["subject_id"] for row in group]
+    things = rows_of(tree.cursor, SQL.things_of_owners.sql, owners=owners) if beneath else ()
     return Found(
         "subject",
         root.subject_id,
@@ -101,3 +102,9 @@ def inside(tree: Tree, id_: UUID, reference: Kind | None = None) -> Found:
         tuple(ThingId(row["thing_id"]) for row in things if row["living"]),
         tuple(row["kind"] for row in things if row["living"]),
     )
+
+
+def living_of(tree: Tree, people: Collection[UUID], things: Collection[UUID]) -> set[UUID]:
+    """Choose, of some things, those that live and belong to one of these people."""
+    rows = rows_of(tree.cursor, SQL.things_by_id.sql, thing_ids=list(things)) if things else ()
+    return {row["thing_id"] for row in rows if row["line"] is None and row["owner"] in people}

@@ -15,9 +15,10 @@ from psycopg.rows import DictRow
 from crypto.keystore import KeyStore, rows_of
 from crypto.opening import open_leaves
 from crypto.roots import Roots
-from crypto.sealing import header_of
+from crypto.sealing import fields_of, header_of
 from crypto.tree import SQL, Tree
 from crypto.wrapping import Key
+from domain.errors import SealBroken
 from domain.fact import FactAtRest
 from domain.ids import TenantId
 from services.log import STATEMENTS as LOG
@@ -56,10 +57,9 @@ class Residue:
     def of_shred(self, row: DictRow) -> Left:
         """Count what is left of one shred, by place: keys, ways of the register, news, facts, read models."""
         ids, things = _targets(row)
-        streams = self._streams(ids, things)
-        broken: list[FactAtRest] = []
-        in_log = self._opens_in_streams(TenantId(row["tenant"]), set(ids), streams, broken)
-        return Left(self._of_tables(row) | {"log": in_log}, len(broken))
+        tenant = TenantId(row["tenant"])
+        opened, broken = self._in_streams(tenant, {*ids, *things}, self._streams(ids, things))
+        return Left(self._in_tables(tenant, ids, things) | {"log": opened}, broken)
 
     def of_shreds(self, rows: Sequence[DictRow]) -> list[Left]:
         """Count what is left of several shreds of one tenant, each by place. What is clean is clean in one pass."""
@@ -70,14 +70,10 @@ class Residue:
             things.extend(alone)
         tenant = TenantId(rows[0]["tenant"])
         found = self._in_tables(tenant, ids, things)
-        broken: list[FactAtRest] = []
-        found["log"] = self._opens_in_streams(tenant, {*ids, *things}, self._streams(ids, []) + things, broken)
+        found["log"], broken = self._in_streams(tenant, {*ids, *things}, self._streams(ids, []) + things)
         if broken or any(found.values()):
             return [self.of_shred(row) for row in rows]
         return [Left(found)] * len(rows)
-
-    def _of_tables(self, row: DictRow) -> dict[str, int]:
-        return self._in_tables(TenantId(row["tenant"]), *_targets(row))
 
     def _in_tables(self, tenant: TenantId, ids: Sequence[UUID], things: Sequence[UUID]) -> dict[str, int]:
         ids, things = list(ids), list(things)
@@ -128,14 +124,31 @@ class Residue:
         with self._keys.transaction() as cursor:
             return [row["thing_id"] for row in rows_of(cursor, SQL.streams_of_owners.sql, owners=list(ids))]
 
-    def _opens_in_streams(
-        self, tenant: TenantId, ids: set[UUID], streams: Sequence[UUID], broken: list[FactAtRest]
-    ) -> int:
-        opened = 0
-        for start in range(0, len(streams), STREAMS):
-            some = streams[start : start + STREAMS]
-            opened += self._opens(tenant, ids or set(some), self._facts.streams(some), broken)
-        return opened
+    def _in_streams(self, tenant: TenantId, gone: set[UUID], streams: Sequence[UUID]) -> tuple[int, int]:
+        """Count the seals in some streams that open, and those of which nobody can say it.
+
+        A seal opens with a leaf of its own stream. Where none of these lives, there is nothing to open, and all that
+        can be said of a seal is whether it was changed.
+        """
+        with self._keys.transaction() as cursor:
+            alive = {row["thing_id"] for row in rows_of(cursor, SQL.living_streams.sql, things=list(streams))}
+        broken: list[FactAtRest] = []
+        living = [stream for stream in streams if stream in alive]
+        opened = sum(
+            self._opens(tenant, gone, self._facts.streams(living[start : start + STREAMS]), broken)
+            for start in range(0, len(living), STREAMS)
+        )
+        dead = [stream for stream in streams if stream not in alive]
+        return opened, len(broken) + self._changed(tenant, gone, dead)
+
+    def _changed(self, tenant: TenantId, gone: set[UUID], streams: Sequence[UUID]) -> int:
+        """Count the seals of shredded people and things in some streams whose headers nobody can read."""
+        if not streams:
+            return 0
+        given = {"tenant": tenant, "gone": list(gone), "streams": list(streams)}
+        with self._facts.cursor() as cursor:
+            heads = rows_of(cursor, STATEMENTS.heads.sql, **given)
+        return sum(not _is_head(row["head"]) for row in heads)
 
     def _opens(self, tenant: TenantId, gone: set[UUID], facts: Sequence[FactAtRest], broken: list[FactAtRest]) -> int:
         """Count the seals of shredded people and things that can still be opened; there should be none."""
@@ -158,3 +171,12 @@ class Residue:
 def _targets(row: DictRow) -> tuple[list[UUID], list[UUID]]:
     """Split the targets of a shred into people and things."""
     return ([], [row["target"]]) if row["kind"] == "thing" else (list(row["targets"]), [])
+
+
+def _is_head(head: bytes) -> bool:
+    """Tell whether these bytes are the header of a seal."""
+    try:
+        fields_of(head)
+    except SealBroken:
+        return False
+    return True

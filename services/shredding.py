@@ -5,13 +5,13 @@ an intended shred without a ledger line is abandoned, any other is finished.
 
     intended    the row stands, and what recipients will be told is held, sealed; nothing is destroyed
     destroyed   key material dropped, rows marked, references fenced: nothing opens any more; recipients may be told
-    told        subject.shredded or content.shredded stands on the log
+    told        subject.shredded or content.shredded stands on the log, and what goes is counted
     finished    read models blanked, keys beneath swept, residue looked for, certificate signed
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -33,8 +33,8 @@ from domain.subjects import CONTENT_SHREDDED
 from services import finding, keeping, key_work
 from services.certifying import Begun, Certifying
 from services.desk_words import as_text, seal_words
-from services.destroying import Destroying, step
-from services.effects import Effect, effect_on
+from services.destroying import REFERENCES, Destroying, step
+from services.effects import Effect, effect_on, facts_of
 from services.finding import Found
 from services.living import values_of
 from services.log import STATEMENTS, Facts, SealedFact
@@ -176,6 +176,11 @@ class Shredding:
             tree = Tree(cursor, self._roots)
             return effect_on(tree, found)
 
+    def _facts_of(self, wanted: Sequence[Found]) -> int:
+        with self._keys.transaction() as cursor:
+            tree = Tree(cursor, self._roots)
+            return sum(facts_of(tree, found) for found in wanted)
+
     def request(self, found: Found, order: Order, searching: Progress | None = None) -> dict[str, Any]:
         """Shred what was found, and give the certificate. `searching` is told where a proof looks next.
 
@@ -187,7 +192,7 @@ class Shredding:
         found = self._again(order.tenant, found)
         shred = uuid4()
         words = self._words(order, shred)
-        self._check_count(found, self.effect(found).facts, order, words)
+        self._check_count(found, self._facts_of([found]), order, words)
         with self._keys.tasks() as take:
             begun = self._begin(found, order, shred, words, take)
             return self._finish([begun], order.living, searching)[0]
@@ -211,7 +216,7 @@ class Shredding:
         """
         self.mend()
         self._refuse_closed(order.tenant)
-        facts = sum(self.effect(found).facts for found in wanted)
+        facts = self._facts_of(wanted)
         if wanted:
             self._check_count(wanted[0], facts, order, self._words(order, uuid4()))
         outcomes: dict[UUID, dict[str, Any] | ShredRefused] = {}
@@ -301,7 +306,7 @@ class Shredding:
         with self._keys.transaction() as cursor:
             tree = Tree(cursor, self._roots)
             tree.refuse_closed(tenant)
-            return finding.inside(tree, id_)
+            return finding.inside(tree, id_, beneath=False)
 
     def _refuse_closed(self, tenant: TenantId) -> None:
         with self._keys.transaction() as cursor:
@@ -327,10 +332,10 @@ class Shredding:
         Of a thing, a hold on the thing or on the person whose it is.
         """
         ids: list[UUID] = [*found.group] or [found.id]
-        taken = {*ids, *found.things}
+        taken = {*ids}
         if found.person is not None:
             taken.update(self._inside(order.tenant, found.person).group)
-        if any(hold.target in taken for hold in self._privacy.holds()):
+        if self._is_held(taken, found.group):
             self._refuse(found, order, "held", words)
             raise ShredRefused("held", _HELD)
         events = self._privacy.decide(
@@ -340,6 +345,14 @@ class Shredding:
         if any(isinstance(event, ShredWasRefused) for event in events):
             self._privacy.decide(ids, lambda case: abandon_shred(case, shred=shred, at=self._clock()))
             raise ShredRefused("held", _HELD)
+
+    def _is_held(self, ids: Collection[UUID], people: Collection[UUID]) -> bool:
+        """Tell whether a hold stands on one of these, or on a living thing of these people."""
+        if not (held := {hold.target for hold in self._privacy.holds()}):
+            return False
+        with self._keys.transaction() as cursor:
+            theirs = finding.living_of(Tree(cursor, self._roots), people, held)
+        return not held.isdisjoint(ids) or bool(theirs)
 
     def _refuse(self, found: Found, order: Order, code: str, words: str) -> None:
         self._privacy.decide(
@@ -445,4 +458,16 @@ class Shredding:
         with self._keys.transaction() as cursor:
             current = rows_of(cursor, SQL.shred_by_id.sql, shred_id=row["shred_id"])[0]
             if current["step"] == "destroyed":
-                step(cursor, row["shred_id"], "told")
+                # Still before the sweep: whatever hangs beneath is there to be counted.
+                step(cursor, row["shred_id"], "told", counts=self._counts_of(Tree(cursor, self._roots), current))
+
+    def _counts_of(self, tree: Tree, row: DictRow) -> Mapping[str, int] | None:
+        """Count what goes with a person whose key is gone: nobody had to wait for that. None where it was done."""
+        if row["kind"] != "subject" or row["counts"].keys() != {REFERENCES}:
+            return None
+        try:
+            counts = effect_on(tree, finding.inside(tree, row["target"])).as_dict()
+        except ReferenceUnknown:
+            # The tenant was closed meanwhile, and the rows went with it.
+            return None
+        return counts | {REFERENCES: counts[REFERENCES] + row["counts"][REFERENCES]}

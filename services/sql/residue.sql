@@ -22,10 +22,11 @@ SELECT (SELECT count(*) FROM contacts.seals WHERE tenant = %(tenant)s AND seal I
 -- name: tickets
 SELECT (SELECT count(*) FROM tickets.seals WHERE tenant = %(tenant)s AND seal IS NOT NULL
                                              AND (owners && %(ids)b::uuid[] OR thing = ANY(%(things)b::uuid[])))
-     + (SELECT count(*) FROM tickets.entries WHERE tenant = %(tenant)s AND seal IS NOT NULL
-                                               AND (owners && %(ids)b::uuid[] OR ticket = ANY(%(things)b::uuid[])))
-     + (SELECT count(*) FROM tickets.entries WHERE tenant = %(tenant)s AND author = ANY(%(ids)b::uuid[])
-                                               AND by IS DISTINCT FROM 'agent')
+     -- In one look: there are many.
+     + (SELECT count(*) FILTER (WHERE seal IS NOT NULL
+                                  AND (owners && %(ids)b::uuid[] OR ticket = ANY(%(things)b::uuid[])))
+             + count(*) FILTER (WHERE author = ANY(%(ids)b::uuid[]) AND by IS DISTINCT FROM 'agent')
+        FROM tickets.entries WHERE tenant = %(tenant)s)
      + (SELECT count(*) FROM tickets.tickets WHERE tenant = %(tenant)s AND requester = ANY(%(ids)b::uuid[]))
      + (SELECT count(*) FROM tickets.involved WHERE tenant = %(tenant)s AND subject = ANY(%(ids)b::uuid[]))
        AS found;
@@ -68,3 +69,11 @@ SELECT (SELECT count(*) FROM groups.seals WHERE tenant = %(tenant)s AND seal IS 
      + (SELECT count(*) FROM groups.things WHERE tenant = %(tenant)s AND author = ANY(%(ids)b::uuid[])
                                 AND by IS DISTINCT FROM 'agent')
        AS found;
+
+-- name: heads
+-- What the seals of some people and things begin with, up to the nonce (`crypto.sealing` has the format).
+SELECT CASE WHEN octet_length(seal) < 3 THEN seal
+            ELSE substring(seal FROM 1 FOR 3 + get_byte(seal, 1) * 256 + get_byte(seal, 2)) END AS head
+FROM facts_events
+WHERE originator_id = ANY(%(streams)b::uuid[]) AND tenant = %(tenant)s AND seal IS NOT NULL
+    AND (originator_id = ANY(%(gone)b::uuid[]) OR owners && %(gone)b::uuid[]);

@@ -57,6 +57,7 @@ def test_a_shred_that_died_at_any_step_is_finished_or_can_be_asked_for_again(
     with desk_house(databases, tmp_path) as opened:
         desk = filled(Desk(opened))
         before = desk.reports()
+        effect = opened.shredding.effect(found(desk)).as_dict()
         real = getattr(opened.shredding, step)
 
         def dying(*args: Any, **kwargs: Any) -> Any:
@@ -77,6 +78,7 @@ def test_a_shred_that_died_at_any_step_is_finished_or_can_be_asked_for_again(
             certificate = again.shredding.first_certificate(desk.tenant.id, ANN) or {}
         certificates.verify(certificate)
         assert certificate["residue"]["found"] == 0
+        assert certificate["counts"] == effect
         assert desk.reports() == before
         assert [row["erased"] for row in desk.tickets()] == [True, False]
         assert len(list(again.ledger.read())) == 1
@@ -229,6 +231,25 @@ def test_a_seal_whose_header_was_changed_stops_no_shred_and_is_counted_where_it_
     assert sum(desk.house.residue.of_all(desk.tenant.id, broken).values()) == 0
     assert len(broken) == 1
     desk.shred("contact 2")
+
+
+def test_a_changed_header_is_found_whichever_byte_of_it_was_changed(desk: Desk) -> None:
+    ann = found(desk)
+    [whole] = desk.house.facts.stream(ann.profile)
+    seal = whole.seal
+    assert seal is not None
+    end = 3 + int.from_bytes(seal[1:3], "big")
+    changed = [seal[:at] + bytes([seal[at] ^ 1]) + seal[at + 1 :] for at in range(end)]
+    cut = [seal[:length] for length in (0, 2, 3, 58, 59, 76, end - 1, end)]
+    broken = []
+    for other in (*changed, *cut):
+        with desk.house.as_login.cursor() as cursor:
+            cursor.execute("UPDATE facts_events SET seal = %s WHERE notification_id = %s", [other, whole.position])
+        [fact] = desk.house.facts.stream(ann.profile)
+        broken.append(fact.broken)
+        assert desk.house.residue._changed(desk.tenant.id, {ann.id}, [ann.profile]) == int(fact.broken)
+    assert any(broken)
+    assert not all(broken)
 
 
 def test_a_shred_that_another_process_gave_up_says_so(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
