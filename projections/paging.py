@@ -2,7 +2,7 @@
 
 Rules: the head is read before the page, so that an empty end of the log moves the position too; ids on the
 log have gaps, so no page expects the next number; of two runners on one read model one gives up, and
-nothing is folded twice.
+nothing is folded twice. The last page goes into all read models in one transaction, if they stand together.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from domain.errors import PositionMoved
 from domain.fact import FactAtRest
 from domain.subjects import TENANT_CLOSED
 from projections import closed
-from projections.statements import statements
+from projections.statements import alone, statements
 
 _SQL = statements("paging")
 
@@ -100,6 +100,85 @@ def catch_up(
             progress(target, max(head, target))
         if not is_full:
             return target
+
+
+def catch_up_together(
+    connection: Connection[Any],
+    log: FactLog,
+    models: Sequence[ReadModel],
+    *,
+    page_size: int = PAGE_SIZE,
+    progress: Progress | None = None,
+) -> int | None:
+    """Fold one page, the last one, into several read models in one transaction, and return the position reached.
+
+    Behind a small append the models stand at one position, and most of them have nothing to fold: one look, one page
+    and one commit do for all. None, and nothing was folded, where that cannot be: tables are missing, a model is
+    elsewhere, or there is more than a page. Then `catch_up` brings each there by itself.
+
+    Raises:
+        PositionMoved: another runner feeds one of the models. Nothing of the page was kept.
+    """
+    reached = _one_position(connection, [model.name for model in models])
+    if reached is None:
+        return None
+    head = log.head()
+    facts = log.page(reached, page_size, frozenset({TENANT_CLOSED}).union(*(model.reads for model in models)))
+    if len(facts) == page_size:
+        return None
+    target = max(head, facts[-1].position if facts else 0, reached)
+    if target != reached:
+        with connection.transaction(), connection.cursor(row_factory=tuple_row, binary=True) as cursor:
+            cursor.execute(_SQL["lock_pages"], {"models": [model.name for model in models]})
+            _advance_together(cursor, models, expected=reached, position=target)
+            for model in models:
+                if page := [fact for fact in facts if fact.type in model.reads or fact.type == TENANT_CLOSED]:
+                    cursor.execute(_SQL["enter"], {"schema": model.name})
+                    closed.fold(cursor, model, page)
+    if progress:
+        progress(target, max(head, target))
+    return target
+
+
+def _one_position(connection: Connection[Any], schemas: Sequence[str]) -> int | None:
+    """Read the position at which all of these models stand; None if they do not, or one is not there yet."""
+    positions = [sql.SQL("(SELECT position FROM {})").format(sql.Identifier(name, "position")) for name in schemas]
+    with alone(connection), connection.cursor(row_factory=tuple_row, binary=True) as cursor:
+        cursor.execute(_SQL["all_exist"], {"tables": [f"{name}.closed" for name in schemas]})
+        if cursor.fetchone() != (True,):
+            return None
+        cursor.execute(sql.SQL("SELECT {}").format(sql.SQL(", ").join(positions)))
+        found = set(cursor.fetchone() or ())
+    one = found.pop()
+    return None if found or one is None else int(one)
+
+
+def _advance_together(cursor: Cursor[Any], models: Sequence[ReadModel], *, expected: int, position: int) -> None:
+    """Move all positions, the first one first: a second runner waits there, and neither has what the other needs."""
+    first, *others = [
+        sql.SQL("UPDATE {} SET position = %(position)s WHERE position = %(expected)s").format(
+            sql.Identifier(model.name, "position")
+        )
+        for model in models
+    ]
+    parts = [
+        sql.SQL("{} AS ({} RETURNING 1)").format(sql.Identifier(f"moved_{number}"), update)
+        for number, update in enumerate(others)
+    ]
+    counts = [sql.SQL("(SELECT count(*) FROM {})").format(sql.Identifier(f"moved_{number}"))
+              for number in range(len(others))]  # fmt: skip
+    given = {"position": position, "expected": expected}
+    cursor.execute(first, given)
+    moved = cursor.rowcount
+    if others and moved:
+        cursor.execute(
+            sql.SQL("WITH {} SELECT {}").format(sql.SQL(", ").join(parts), sql.SQL(" + ").join(counts)), given
+        )
+        moved += (cursor.fetchone() or (0,))[0]
+    if moved != len(models):
+        raise PositionMoved(
+            f"not all of {len(models)} read models are at {expected} any more: another runner feeds one"
+        )
 
 
 def position(connection: Connection[Any], model: ReadModel) -> int:

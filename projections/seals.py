@@ -123,6 +123,11 @@ def close(cursor: Cursor[Any], tenant: UUID) -> None:
     cursor.execute(_SQL["close"], {"tenant": tenant})
 
 
+def blank(cursor: Cursor[Any], things: Iterable[Key]) -> None:
+    """Let no seal of these things stay."""
+    write(cursor, _SQL["blank"], ("tenants", "ids"), things)
+
+
 def load(cursor: Cursor[Any], things: Iterable[Key]) -> dict[Key, Seals]:
     """Load what is kept of the seals of these things, without their bytes."""
     found: dict[Key, dict[int, Seal]] = {}

@@ -7,16 +7,21 @@ takes one array a column and `unnest`s them: one round trip a page, never one a 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from psycopg import Cursor
+from psycopg import Connection, Cursor
+from psycopg.rows import tuple_row
 
 #: (tenant, inside id). Nothing is shared between tenants, so an id alone never finds a row.
 Key = tuple[UUID, UUID]
+
+#: Rows that may be in memory at once; a list without a limit, or beyond this, is streamed.
+PAGE_ROWS = 100
 
 _FOLDER = Path(__file__).parent / "sql"
 _HEADING = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
@@ -47,6 +52,25 @@ def write(cursor: Cursor[Any], statement: bytes, names: Sequence[str], rows: Ite
     if columns:
         values = (None if column.count(None) == len(column) else list(column) for column in columns)
         cursor.execute(statement, dict(zip(names, values, strict=True)))
+
+
+def alone(connection: Connection[Any]) -> AbstractContextManager[Any]:
+    """Give a block for statements that only read: in autocommit each is a transaction by itself, in one round trip."""
+    return nullcontext() if connection.autocommit else connection.transaction()
+
+
+@contextmanager
+def page_cursor(connection: Connection[Any], name: str, limit: int | None) -> Iterator[Cursor[Any]]:
+    """Give a cursor whose rows are tuples: for a page a plain one, which needs one round trip, and no transaction.
+
+    For more than a page it streams, in a transaction of its own, so that not all rows are in memory at once.
+    """
+    if limit is not None and limit <= PAGE_ROWS:
+        with alone(connection), connection.cursor(row_factory=tuple_row) as cursor:
+            yield cursor
+    else:
+        with connection.transaction(), connection.cursor(name, row_factory=tuple_row) as streaming:
+            yield streaming
 
 
 def array(items: Iterable[UUID] | Iterable[str]) -> str:

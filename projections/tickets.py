@@ -21,7 +21,7 @@ from projections import clear, seals, shredded
 from projections.conversations import FOLDED, MOVES, TELLS, Conversations, Ticket, fold
 from projections.entries import DELETIONS, EDITS, Entry, parts_of
 from projections.seals import STORED, FieldsOfSeal, Seal
-from projections.statements import Key, array, find, statements, write
+from projections.statements import Key, alone, array, find, page_cursor, statements, write
 
 name = "tickets"
 
@@ -45,7 +45,8 @@ def create(cursor: Cursor[Any]) -> None:
 def fold_page(cursor: Cursor[Any], facts: Sequence[FactAtRest]) -> None:
     """Load what a page touches, fold, and write back what differs."""
     page = [fact for fact in facts if fact.type in reads]
-    held, stored_seals, stored_entries = _load(cursor, page)
+    apart = _erased_apart(cursor, page)
+    held, stored_seals, stored_entries = _load(cursor, page, apart)
     shredded_before = dict(held.shredded)
     for fact in page:
         fold(held, fact)
@@ -55,6 +56,9 @@ def fold_page(cursor: Cursor[Any], facts: Sequence[FactAtRest]) -> None:
     seals.store(cursor, stored_seals, held.seals)
     _store_entries(cursor, stored_entries, held)
     _store_involved(cursor, held, forgotten=held.shredded.keys() - shredded_before.keys())
+    for statement in ("erase", "blank_entries", "forget_tickets"):
+        write(cursor, _SQL[statement], ("tenants", "ids"), apart)
+    seals.blank(cursor, apart)
     shredded.store(cursor, shredded_before, held.shredded)
 
 
@@ -65,15 +69,30 @@ def close(cursor: Cursor[Any], tenant: UUID, on: date) -> None:
     seals.close(cursor, tenant)
 
 
+def _erased_apart(cursor: Cursor[Any], page: Sequence[FactAtRest]) -> set[Key]:
+    """Name the tickets that go with their requester and of which the page says nothing else.
+
+    What is left of them is the same whatever they hold, so a statement a table sees to it, however many they are. Where
+    people are merged in the same page, whose a ticket is changes on the way: then it is folded like any other.
+    """
+    if any(fact.type == ContactMerged.TYPE for fact in page):
+        return set()
+    shreds = [fact for fact in page if fact.type == subjects.SUBJECT_SHREDDED]
+    gone = {(fact.tenant, person) for fact in shreds for person in clear.subjects(fact.clear.get("subjects"))}
+    told = {clear.thing(fact) for fact in page}
+    return {(tenant, ticket) for tenant, ticket in find(cursor, _SQL["of_requesters"], gone)} - told
+
+
 def _load(
-    cursor: Cursor[Any], page: Sequence[FactAtRest]
+    cursor: Cursor[Any], page: Sequence[FactAtRest], apart: Collection[Key]
 ) -> tuple[Conversations, Mapping[Key, seals.Seals], Mapping[Key, Mapping[int, Entry]]]:
-    """Load the tickets of a page, and their seals and entries where the page may change these."""
+    """Load the tickets of a page but those `apart`, and their seals and entries where the page may change these."""
     named, forgotten = _people(page)
     things = {(fact.tenant, fact.stream) for fact in page}
     held = Conversations(shredded=shredded.load(cursor, things | named | forgotten))
     for tenant, subject, ticket in find(cursor, _SQL["load_involved"], forgotten):
-        held.involved.setdefault((tenant, subject), set()).add((tenant, ticket))
+        if (tenant, ticket) not in apart:
+            held.involved.setdefault((tenant, subject), set()).add((tenant, ticket))
     whole = {key for tickets in held.involved.values() for key in tickets}
     for tenant, id_, *columns, words, copied in find(cursor, _SQL["load"], things | whole):
         held.tickets[tenant, id_] = Ticket(*[*columns, words or {}, tuple(copied)])
@@ -281,8 +300,8 @@ def rows(
     """List tickets in the order in which they were recorded, from after a `first_position`.
 
     `kind` is `ticket`, `call` or `chat`, or None for all of them. Without `all`, deleted and erased tickets stay
-    out, and those that were merged into another one. Both days of opening are included. The rows are streamed,
-    in a transaction that lasts until the generator ends.
+    out, and those that were merged into another one. Both days of opening are included. More rows than a page are
+    streamed, in a transaction that lasts until the generator ends.
     """
     choice = {
         "tenant": tenant, "after": after or 0, "limit": limit, "all": all, "kind": kind, "ticket": ticket,
@@ -290,7 +309,7 @@ def rows(
         "channel": channel, "type": type, "group": group, "product": product,
         "opened_from": opened_from, "opened_until": opened_until,
     }  # fmt: skip
-    with connection.transaction(), connection.cursor("tickets", row_factory=tuple_row) as cursor:
+    with page_cursor(connection, name, limit) as cursor:
         cursor.execute(_SQL["list"], choice, binary=True)
         for *columns, words, copied, names, contents in cursor:
             yield TicketRow(*[*columns, words or {}, tuple(copied), seals.read(names, contents)])
@@ -301,7 +320,7 @@ def entries(
 ) -> dict[ThingId, list[EntryRow]]:
     """Return the entries of some tickets, each ticket's in the order of the log."""
     found: dict[ThingId, list[EntryRow]] = {ticket: [] for ticket in tickets}
-    with connection.transaction(), connection.cursor(row_factory=tuple_row, binary=True) as cursor:
+    with alone(connection), connection.cursor(row_factory=tuple_row, binary=True) as cursor:
         cursor.execute(_SQL["list_entries"], {"tenant": tenant, "tickets": list(tickets)})
         for *columns, names, content in cursor:
             entry = EntryRow(*[*columns, (FieldsOfSeal(tuple(names), content),) if names else ()])

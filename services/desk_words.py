@@ -18,12 +18,16 @@ WORDS_TYPE = "sealdesk.desk.words.v1"
 
 def seal_words(keys: KeyStore, roots: Roots, tenant: TenantId, about: UUID, **words: str | None) -> bytes:
     """Seal some words about a person, a thing or an access, each under its own leaf of the desk."""
-    said = {name: text for name, text in words.items() if text is not None}
     with keys.transaction() as cursor:
-        tree = Tree(cursor, roots)
-        [desk] = tree.places(tenant, "desk", 1, BUCKET_CHILDREN)
-        order = LeafOrder(about, KeyId(uuid4()), (desk,))
-        [key] = tree.issue_leaves(tenant, [order])
+        return seal_words_in(Tree(cursor, roots), tenant, about, **words)
+
+
+def seal_words_in(tree: Tree, tenant: TenantId, about: UUID, **words: str | None) -> bytes:
+    """Seal some words in a transaction of the key database. They open once that has committed."""
+    said = {name: text for name, text in words.items() if text is not None}
+    [desk] = tree.places(tenant, "desk", 1, BUCKET_CHILDREN)
+    order = LeafOrder(about, KeyId(uuid4()), (desk,))
+    [key] = tree.issue_leaves(tenant, [order])
     place = Place(tenant, ThingId(about), EventId(uuid4()), WORDS_TYPE, order.key_id, tuple(sorted(said)))
     return seal(place, key, said)
 

@@ -49,6 +49,7 @@ _THING = ("kind", "parent", "at", "author", "by", "deleted", "erased")
 _VOTED = frozenset({"topic", "comment"})
 _JOINED = frozenset({"group"})
 _ATTACHMENT = ("part", "at", "inline")
+_AS_THEY_ARE = frozenset({str, bool, int})
 _CONSENT = ("purpose", "wording", "given_at", "withdrawn_at")
 
 
@@ -126,6 +127,9 @@ def _columns(row: object, names: Sequence[str]) -> Shown:
 
 
 def _plain(value: Any) -> Any:
+    # Most of the columns of a page are one of these.
+    if value is None or type(value) in _AS_THEY_ARE:
+        return value
     match value:
         case datetime() | date():
             return value.isoformat()

@@ -333,8 +333,8 @@ class Facts(Application[UUID]):
 
     def head(self) -> int:
         """Read the position of the newest fact, 0 on an empty log."""
-        with self.cursor() as cursor:
-            return FactsRecorder._head(cursor)
+        with translated(self._role), self._datastore.get_connection() as connection:
+            return FactsRecorder._head(connection.cursor(binary=True))
 
     def page(self, after: int, limit: int, types: Collection[str] | None = None) -> list[FactAtRest]:
         """Read up to `limit` facts behind a position, in order."""

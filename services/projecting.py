@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 
 from tenacity import (
@@ -63,7 +63,17 @@ class Projecting:
             return {}
         if not self._folds:
             return self._waited_for(wanted) if self._waits else self.positions()
+        if (reached := self._together(list(wanted.values()), progress)) is not None:
+            return dict.fromkeys(wanted, reached)
         return {name: self._catch_up(model, progress) for name, model in wanted.items()}
+
+    def _together(self, models: Sequence[ReadModel], progress: Progress | None) -> int | None:
+        """Try to fold what is new into all models at once. If somebody else does, each is brought there by itself."""
+        try:
+            with self._facts.connection() as connection:
+                return paging.catch_up_together(connection, self._facts, models, progress=progress)
+        except PositionMoved:
+            return None
 
     @retry(
         retry=retry_if_exception_type(PositionMoved),

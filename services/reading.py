@@ -22,7 +22,7 @@ from uuid import UUID, uuid4
 from crypto.keystore import KeyStore
 from crypto.opening import SHREDDED, Found, open_leaves
 from crypto.roots import Roots
-from crypto.sealing import header_of, open_seal
+from crypto.sealing import key_and_type_of, open_seal
 from crypto.tree import Tree
 from crypto.wrapping import Key
 from domain.catalogue import CATALOGUE
@@ -31,7 +31,7 @@ from domain.ids import KeyId, TenantId, ThingId
 from projections import articles, companies, contacts, erasures, forums, groups, reports, things, tickets
 from projections.things import ThingRow
 from services import lists
-from services.desk_words import seal_words
+from services.desk_words import seal_words, seal_words_in
 from services.lists import Personal, Shown
 from services.log import STATEMENTS, Facts
 
@@ -42,7 +42,8 @@ ANSWER_SECONDS = 20.0
 
 Row = TypeVar("Row")
 Content = Mapping[str, Any] | str
-Contents = Mapping[tuple[ThingId, KeyId], Content]
+#: By the thing and the seal itself: what stands at a place and was made at another is never taken for it.
+Contents = Mapping[tuple[ThingId, bytes], Content]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,25 +152,43 @@ class Reading:
         self, tenant: TenantId, what: str, sealed: Iterable[tuple[ThingId, bytes]], reveal: Reveal | None
     ) -> Opened:
         if reveal is None:
-            return Opened(None)
-        seals = list(sealed)
-        # Of a closed tenant nothing opens, so nobody is shown anything, and its desk seals no line any more.
-        with suppress(TenantIsClosed):
-            self.leave_access_line(tenant, what, list(dict.fromkeys(thing for thing, _ in seals)), reveal)
-        places = {place: seal for thing, seal in seals if (place := _place_of(thing, seal)) is not None}
+            return Opened()
+        made = {(thing, seal): _made_under(seal) for thing, seal in sealed}
+        places = {pair: (pair[0], under[0]) for pair, under in made.items() if under is not None}
+
+        def contents(tree: Tree) -> Contents:
+            found = open_leaves(tree, tenant, places.values())
+            # All of the page is opened here, so that its keys are gone before the first row is shown.
+            return {
+                (thing, seal): "broken"
+                if under is None
+                else _content(tenant, thing, seal, under[1], found[places[thing, seal]])
+                for (thing, seal), under in made.items()
+            }
 
         def opened() -> Contents:
             with self._keys.transaction() as cursor:
-                found = open_leaves(Tree(cursor, self._roots), tenant, places)
-            # All of the page is opened here, so that its keys are gone before the first row is shown.
-            return {place: _content(tenant, place[0], seal, found[place]) for place, seal in places.items()}
+                return contents(Tree(cursor, self._roots))
 
-        return Opened(opened)
+        access, words, since = uuid4(), None, time.monotonic()
+        # One transaction for both. The key of the line comes last: while it is issued, other reveals of the desk wait.
+        with self._keys.transaction() as cursor:
+            tree = Tree(cursor, self._roots)
+            first = contents(tree)
+            # Of a closed tenant nothing opens, so nobody is shown anything, and its desk seals no line any more.
+            with suppress(TenantIsClosed):
+                words = seal_words_in(tree, tenant, access, actor=reveal.actor, why=reveal.why)
+        if words is not None:
+            self._write_access_line(tenant, access, what, list(dict.fromkeys(thing for thing, _ in made)), words)
+        return Opened(opened, first, since)
 
     def leave_access_line(self, tenant: TenantId, what: str, ids: Iterable[UUID], reveal: Reveal) -> None:
         """Write who is about to see which things, and why. Who and why are sealed under the desk."""
         access = uuid4()
         words = seal_words(self._keys, self._roots, tenant, access, actor=reveal.actor, why=reveal.why)
+        self._write_access_line(tenant, access, what, list(ids), words)
+
+    def _write_access_line(self, tenant: TenantId, access: UUID, what: str, ids: list[UUID], words: bytes) -> None:
         with self._facts.cursor() as cursor:
             cursor.execute(
                 STATEMENTS.write_access_line.sql,
@@ -178,7 +197,7 @@ class Reading:
                     "tenant": tenant,
                     "at": self._clock(),
                     "what": what,
-                    "ids": list(ids),
+                    "ids": ids,
                     "words": words,
                 },
             )
@@ -190,10 +209,12 @@ class Opened:
     An answer that is read slowly is opened again after `ANSWER_SECONDS`: whoever was shredded meanwhile is not shown.
     """
 
-    def __init__(self, opened: Callable[[], Contents] | None) -> None:
+    def __init__(
+        self, opened: Callable[[], Contents] | None = None, first: Contents | None = None, since: float = 0.0
+    ) -> None:
         self._opened = opened
-        self._contents = None if opened is None else opened()
-        self._since = time.monotonic()
+        self._contents = first
+        self._since = since
 
     def __repr__(self) -> str:
         return "Opened()"
@@ -212,23 +233,22 @@ class Opened:
             return {"shredded": True}
         if self._contents is None:
             return {"sealed": True}
-        place = _place_of(thing, seal)
-        content = "broken" if place is None else self._contents[place]
+        content = self._contents[thing, seal]
         if isinstance(content, str):
             return {content: True}
         # A field that the seal does not hold was never in it: somebody has changed the row.
         return content.get(name, {"broken": True})
 
 
-def _place_of(thing: ThingId, seal: bytes) -> tuple[ThingId, KeyId] | None:
-    """Say where the key of a seal stands; None if somebody has changed the seal so that nobody can say."""
+def _made_under(seal: bytes) -> tuple[KeyId, str] | None:
+    """Say of a seal its key and type; None if somebody has changed the seal so that nobody can say."""
     try:
-        return thing, header_of(seal).key_id
+        return key_and_type_of(seal)
     except SealBroken:
         return None
 
 
-def _content(tenant: TenantId, thing: ThingId, seal: bytes, key: Found) -> Content:
+def _content(tenant: TenantId, thing: ThingId, seal: bytes, type_: str, key: Found) -> Content:
     """Open one seal where it stands: its fields, or the word for what became of it."""
     if key is SHREDDED:
         return "shredded"
@@ -237,10 +257,9 @@ def _content(tenant: TenantId, thing: ThingId, seal: bytes, key: Found) -> Conte
     if not isinstance(key, Key):
         return "broken"
     try:
-        content = open_seal(seal, key, tenant=tenant, stream=thing)
+        content = open_seal(seal, key, tenant=tenant, stream=thing, type=type_)
     except SealBroken:
         return "broken"
-    type_ = header_of(seal).type
     texts = CATALOGUE[type_].texts if type_ in CATALOGUE else frozenset()
     return {
         field: "".join(value) if field in texts and isinstance(value, list) else value

@@ -27,6 +27,14 @@ SELECT pg_advisory_xact_lock(hashtextextended('sealdesk create ' || %(schema)s, 
 -- Many pages may hold this; a swap waits for them, and they for it.
 SELECT pg_advisory_xact_lock_shared(hashtextextended('sealdesk swap ' || %(model)s, 0));
 
+-- name: lock_pages
+SELECT pg_advisory_xact_lock_shared(hashtextextended('sealdesk swap ' || model, 0))
+FROM unnest(%(models)b::text[]) AS given (model);
+
+-- name: all_exist
+-- The table of closed tenants came last: where it is, the others are.
+SELECT bool_and(to_regclass(given.name) IS NOT NULL) FROM unnest(%(tables)b::text[]) AS given (name);
+
 -- name: lock_swap
 SELECT pg_advisory_xact_lock(hashtextextended('sealdesk swap ' || %(model)s, 0));
 

@@ -44,6 +44,12 @@ FROM unnest(
 ) AS n (tenant, thing, position, fields, owners, shredded)
 WHERE s.tenant = n.tenant AND s.thing = n.thing AND s.position = n.position;
 
+-- name: blank
+-- These things were erased whole.
+UPDATE seals s SET owners = '{}', seal = NULL
+FROM unnest(%(tenants)b::uuid[], %(ids)b::uuid[]) AS n (tenant, thing)
+WHERE s.tenant = n.tenant AND s.thing = n.thing AND s.seal IS NOT NULL;
+
 -- name: drop
 -- No field reads from it any more.
 DELETE FROM seals s

@@ -124,6 +124,12 @@ SELECT t.tenant, t.ticket, t.kind, t.first_position, t.opened_at, t.status, t.pr
 FROM unnest(%(tenants)b::uuid[], %(ids)b::uuid[]) AS k (tenant, ticket)
 JOIN tickets t ON t.tenant = k.tenant AND t.ticket = k.ticket;
 
+-- name: of_requesters
+-- All tickets of some people, who are about to be forgotten.
+SELECT t.tenant, t.ticket
+FROM unnest(%(tenants)b::uuid[], %(ids)b::uuid[]) AS k (tenant, requester)
+JOIN tickets t ON t.tenant = k.tenant AND t.requester = k.requester;
+
 -- name: load_involved
 -- Where some people, who are about to be merged away or forgotten, have left traces.
 SELECT i.tenant, i.subject, i.ticket
@@ -243,6 +249,26 @@ FROM unnest(
     tenant, ticket, position, by, author, private, incoming, source, edited_at, deleted, fields, owners, seal
 )
 WHERE e.tenant = n.tenant AND e.ticket = n.ticket AND e.position = n.position;
+
+-- name: erase
+-- Tickets that went with their requester: what can be counted stays.
+UPDATE tickets t
+SET erased = true,
+    requester = NULL,
+    copied = '{}',
+    purge_asked_at = NULL
+FROM unnest(%(tenants)b::uuid[], %(ids)b::uuid[]) AS n (tenant, id)
+WHERE t.tenant = n.tenant AND t.ticket = n.id;
+
+-- name: blank_entries
+-- The entries of tickets that were erased: of whoever wrote, agents stay.
+UPDATE entries e
+SET owners = '{}',
+    seal = NULL,
+    author = CASE WHEN e.by = 'agent' THEN e.author END
+FROM unnest(%(tenants)b::uuid[], %(ids)b::uuid[]) AS n (tenant, ticket)
+WHERE e.tenant = n.tenant AND e.ticket = n.ticket
+    AND (e.seal IS NOT NULL OR (e.author IS NOT NULL AND e.by IS DISTINCT FROM 'agent'));
 
 -- name: end
 INSERT INTO ended (tenant, part)

@@ -17,7 +17,7 @@ from domain.fact import FactAtRest
 from domain.ids import EventId, SubjectId, TenantId, ThingId
 from domain.subjects import CONTENT_SHREDDED, SUBJECT_SHREDDED, TENANT_CLOSED
 from projections import contacts, erasures, reports, tickets
-from projections.paging import ReadModel, catch_up
+from projections.paging import ReadModel, catch_up, catch_up_together
 
 MODELS: tuple[ReadModel, ...] = (contacts, tickets, reports, erasures)
 TENANT = TenantId(UUID(int=1))
@@ -246,8 +246,10 @@ class ModelsUnderTest:
         self.connection = connection
 
     def follow(self, log: ListedLog, page_size: int = 2000) -> None:
-        for model in MODELS:
-            catch_up(self.connection, log, model, page_size=page_size)
+        # As `services.projecting` does it: the last page into all of them together, if that can be.
+        if catch_up_together(self.connection, log, MODELS, page_size=page_size) is None:
+            for model in MODELS:
+                catch_up(self.connection, log, model, page_size=page_size)
 
     def begin_again(self) -> None:
         with self.connection.transaction():

@@ -13,6 +13,7 @@ from domain.fact import FactAtRest
 from projections import contacts, paging, reports, tickets
 from tests.projections.desk import TENANT, Desk, ListedLog, ModelsUnderTest, subject
 
+THREE: Sequence[paging.ReadModel] = (contacts, tickets, reports)
 Connect = Callable[[], psycopg.Connection[Any]]
 
 
@@ -57,6 +58,75 @@ def test_a_fact_that_came_after_the_head_was_read_is_folded_and_not_skipped(
     many_tickets(desk, 2)
     assert paging.catch_up(connection, SlowLog(desk.log.facts), reports) == desk.log.head()
     assert reports.summaries(connection, TENANT)["tickets"]["total"] == 2
+
+
+def transactions(connection: psycopg.Connection[Any]) -> set[str]:
+    """Name the transactions that moved the positions of three models last."""
+    with connection.transaction(), connection.cursor(row_factory=tuple_row) as cursor:
+        cursor.execute(
+            "SELECT xmin::text FROM contacts.position UNION ALL SELECT xmin::text FROM tickets.position "
+            "UNION ALL SELECT xmin::text FROM reports.position"
+        )
+        return {xmin for (xmin,) in cursor.fetchall()}
+
+
+def at_one_position(desk: Desk, connection: psycopg.Connection[Any]) -> None:
+    many_tickets(desk, 1)
+    for model in THREE:
+        paging.catch_up(connection, desk.log, model)
+
+
+def test_behind_a_small_append_all_models_move_in_one_transaction(
+    desk: Desk, connection: psycopg.Connection[Any]
+) -> None:
+    at_one_position(desk, connection)
+    assert len(transactions(connection)) == 3
+    many_tickets(desk, 3)
+    seen: list[tuple[int, int]] = []
+
+    reached = paging.catch_up_together(
+        connection, desk.log, THREE, progress=lambda position, head: seen.append((position, head))
+    )
+
+    assert reached == desk.log.head()
+    assert [paging.position(connection, model) for model in THREE] == [reached] * 3
+    assert len(transactions(connection)) == 1
+    assert seen == [(reached, reached)]
+    assert reports.summaries(connection, TENANT)["ratings"]["count"] == 4
+    assert connection_is_idle(connection)
+
+
+def test_models_are_not_moved_together_where_that_cannot_be(desk: Desk, connection: psycopg.Connection[Any]) -> None:
+    many_tickets(desk, 1)
+    assert paging.catch_up_together(connection, desk.log, THREE) is None  # There are no tables yet.
+    at_one_position(desk, connection)
+    before = transactions(connection)
+    many_tickets(desk, 3)
+    assert paging.catch_up_together(connection, desk.log, THREE, page_size=6) is None  # It may be more than a page.
+    assert transactions(connection) == before
+    paging.catch_up(connection, desk.log, reports)
+    assert paging.catch_up_together(connection, desk.log, THREE) is None  # One of them is elsewhere.
+    assert paging.position(connection, tickets) < paging.position(connection, reports)
+
+
+@pytest.mark.parametrize("fed", [contacts, reports])
+def test_where_another_runner_feeds_one_of_the_models_none_of_them_moves(
+    desk: Desk, connection: psycopg.Connection[Any], connect: Connect, fed: paging.ReadModel
+) -> None:
+    at_one_position(desk, connection)
+    reached = paging.position(connection, tickets)
+    many_tickets(desk, 3)
+
+    def other() -> None:
+        with connect() as another:
+            paging.catch_up(another, desk.log, fed)
+
+    with pytest.raises(PositionMoved):
+        paging.catch_up_together(connection, Overtaken(desk.log.facts, other), THREE)
+    assert [paging.position(connection, model) for model in THREE if model is not fed] == [reached] * 2
+    for model in THREE:
+        paging.catch_up(connection, desk.log, model)
+    assert reports.summaries(connection, TENANT)["ratings"]["count"] == 4
 
 
 class Interrupted:
