@@ -12,7 +12,7 @@ STORIES := $(RUN) pytest -m kafka -n 2 --dist loadfile -v -rP --show-capture=std
 	tests/kafka
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-kills model test-kafka test-kafka-smoke kafka-jars check large docs bench bench-turn lock clean
+.PHONY: help setup demo test test-kills model test-kafka test-kafka-smoke kafka-jars check large docs bench bench-smoke bench-turn lock clean
 
 help: ## Say what there is to say.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -60,6 +60,7 @@ check: $(READY) ## Run everything that has to pass, fastest first.
 	$(RUN) mypy $(SOURCES)
 	$(VENV)/bin/lint-imports
 	$(RUN) pytest -n 2
+	$(MAKE) bench-smoke
 	$(MAKE) test-kafka-smoke
 
 large: $(READY) ## Generate 100,000 tickets, take them in, forget a tenth of the people.
@@ -70,6 +71,9 @@ docs: $(READY) ## Write the generated documents anew.
 
 bench: $(READY) ## Measure the figures, each a ratio within one run.
 	$(RUN) benchmarks
+
+bench-smoke: $(READY) ## See whether anything has become slower by a third, by ratios of CPU times in small runs.
+	$(RUN) benchmarks.smoke
 
 bench-turn: $(READY) ## Measure a turn of the root epoch with 10,000, 100,000 and 1,000,000 people.
 	for subjects in 10000 100000 1000000; do \

@@ -4,21 +4,40 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from benchmarks import document, intake, proving, rebuild, seal, shred, turn
-from benchmarks.figures import REPEATS, Figure, Progress
-
-#: Gives the figures for so many facts (or subjects), so often repeated.
-Measure = Callable[[int, int, Progress], Iterator[Figure]]
+from benchmarks import (
+    consuming,
+    disk,
+    document,
+    intake,
+    memory,
+    page,
+    processes,
+    projector,
+    proving,
+    rebuild,
+    seal,
+    shred,
+    turn,
+    waiting,
+)
+from benchmarks.figures import REPEATS, Figure, Measure, Progress
 
 #: By name: how to measure, and with how many facts unless somebody says so. A further benchmark is a line here.
 BENCHMARKS: Mapping[str, tuple[Measure, int]] = MappingProxyType(
     {
         "intake": (intake.measure, intake.FACTS),
+        "consuming": (consuming.measure, consuming.FACTS),
+        "processes": (processes.measure, processes.FACTS),
+        "projector": (projector.measure, projector.FACTS),
         "rebuild": (rebuild.measure, rebuild.FACTS),
+        "page": (page.measure, page.FACTS),
+        "disk": (disk.measure, disk.FACTS),
+        "memory": (memory.measure, memory.FACTS),
         "shred": (shred.measure, shred.FACTS),
+        "waiting": (waiting.measure, waiting.FACTS),
         "seal": (seal.measure, seal.FACTS),
         "turn": (turn.measure, turn.SUBJECTS),
         "proving": (proving.measure, proving.FACTS),

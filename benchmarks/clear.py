@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 from crypto.wrapping import new_key
 from domain.ids import EventId, TenantId, ThingId
-from services import schema
+from services import garbage, schema
 from services.intake import digest_of
 from services.log import Facts, LogDatastore, SealedFact
 from services.records import Draft, Parcel
@@ -30,6 +30,7 @@ class ClearFacts:
         self._ids: dict[object, UUID] = {}
         self._requesters: dict[UUID, UUID] = {}
 
+    @garbage.put_off()
     def put(self, parcels: Sequence[Parcel]) -> None:
         """Store one batch."""
         self._facts.append([self._fact(draft) for parcel in parcels for draft in parcel.drafts])

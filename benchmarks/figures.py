@@ -11,7 +11,7 @@ import gc
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from statistics import median
@@ -31,12 +31,27 @@ class Sample:
     cpu: float
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What the ratio of a figure has to reach, and what we would like it to; `at_most` where less is better."""
+
+    floor: float
+    aim: float | None = None
+    at_most: bool = False
+
+    def is_met(self, ratio: float) -> bool:
+        """Say whether a ratio is on the right side of the floor."""
+        return ratio <= self.floor if self.at_most else ratio >= self.floor
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
     """One figure, with the other side of the same run.
 
     value, other       medians, in `unit`
-    ratio, cpu_ratio   how both sides compare, by wall time and by CPU time; `to` says with what, and which way
+    ratio, cpu_ratio   how both sides compare, by wall time and by CPU time; `to` says with what, and which way.
+                       Where no time is measured (bytes), there is no ratio of CPU times
+    floor, aim, met    what the ratio has to reach, and whether it does; none where nothing was promised
     cpu_us_per_item    CPU time an item (a record, a fact, or a whole request), servers included
     """
 
@@ -46,9 +61,12 @@ class Figure:
     ratio: float
     to: str
     other: float
+    floor: float | None = None
+    aim: float | None = None
+    met: bool | None = None
     repeats: int
-    cpu_us_per_item: float
-    cpu_ratio: float
+    cpu_us_per_item: float | None
+    cpu_ratio: float | None
     items: int
     versions: Mapping[str, str]
     cores: int = field(default_factory=lambda: os.cpu_count() or 1)
@@ -90,6 +108,9 @@ Side = Callable[[int], Mapping[str, Sample]]
 #: Told what happens now.
 Progress = Callable[[str], object]
 
+#: Gives the figures for so many facts (or subjects), so often repeated.
+Measure = Callable[[int, int, Progress], Iterator[Figure]]
+
 
 def alternate(sides: Sequence[Side], repeats: int) -> dict[str, list[Sample]]:
     """Run the sides in turn, `repeats` times after one round that does not count (repeat 0)."""
@@ -112,45 +133,74 @@ def rate(
     of: Sequence[Sample],
     other: Sequence[Sample],
     servers: Mapping[str, str],
+    target: Target | None = None,
 ) -> Figure:
     """Make a figure of two rates: the ratio says how many times as fast the first side is."""
     wall, cpu = _medians(of)
     other_wall, other_cpu = _medians(other)
     return _figure(name, unit, (items / wall, items / other_wall), (other_wall / wall, _over(other_cpu, cpu)), cpu,
-                   items, to, len(of), servers)  # fmt: skip
+                   items, to, len(of), servers, target)  # fmt: skip
 
 
 def duration(
-    name: str, *, items: int, to: str, of: Sequence[Sample], other: Sequence[Sample], servers: Mapping[str, str]
+    name: str,
+    *,
+    items: int,
+    to: str,
+    of: Sequence[Sample],
+    other: Sequence[Sample],
+    servers: Mapping[str, str],
+    target: Target | None = None,
 ) -> Figure:
     """Make a figure of two times in milliseconds: the ratio says how many times as long the first side takes."""
     wall, cpu = _medians(of)
     other_wall, other_cpu = _medians(other)
     return _figure(name, "ms", (1000 * wall, 1000 * other_wall), (wall / other_wall, _over(cpu, other_cpu)), cpu,
-                   items, to, len(of), servers)  # fmt: skip
+                   items, to, len(of), servers, target)  # fmt: skip
+
+
+def amount(
+    name: str,
+    unit: str,
+    *,
+    items: int,
+    to: str,
+    of: Sequence[float],
+    other: Sequence[float],
+    servers: Mapping[str, str],
+    target: Target | None = None,
+) -> Figure:
+    """Make a figure of two amounts of which no CPU time is told, such as bytes: the ratio is of their medians."""
+    value, beside = median(of), median(other)
+    return _figure(name, unit, (value, beside), (value / beside, None), None, items, to, len(of), servers, target)
 
 
 def _figure(
     name: str,
     unit: str,
     values: tuple[float, float],
-    ratios: tuple[float, float],
-    cpu: float,
+    ratios: tuple[float, float | None],
+    cpu: float | None,
     items: int,
     to: str,
     repeats: int,
     servers: Mapping[str, str],
+    target: Target | None,
 ) -> Figure:
+    ratio, cpu_ratio = ratios
     return Figure(
         name=name,
         value=_rounded(values[0]),
         unit=unit,
-        ratio=_rounded(ratios[0]),
+        ratio=_rounded(ratio),
         to=to,
         other=_rounded(values[1]),
+        floor=None if target is None else target.floor,
+        aim=None if target is None else target.aim,
+        met=None if target is None else target.is_met(ratio),
         repeats=repeats,
-        cpu_us_per_item=_rounded(1e6 * cpu / items),
-        cpu_ratio=_rounded(ratios[1]),
+        cpu_us_per_item=None if cpu is None else _rounded(1e6 * cpu / items),
+        cpu_ratio=None if cpu_ratio is None else _rounded(cpu_ratio),
         items=items,
         versions={**versions(), **servers},
     )

@@ -19,7 +19,7 @@ from services.wiring import House
 
 #: What the settings have by default, and what both sides of a comparison get.
 BATCH = 1_000
-_VOCABULARY = {"type": ["Question"], "language": ["de"]}
+VOCABULARY = {"type": ["Question"], "language": ["de"]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +47,13 @@ class Ground:
 
 
 @contextmanager
-def ground() -> Iterator[Ground]:
-    """Start a house, and stop it."""
+def ground(*, kafka: bool = False) -> Iterator[Ground]:
+    """Start a house, with a broker if one is needed, and stop it."""
     with tempfile.TemporaryDirectory(prefix="sealdesk-bench-") as folder:
         place = Path(folder)
         secrets = {f"SEALDESK_{name}": str(place / name.lower()) for name in ("ROOTS", "LEDGER", "SIGNING")}
-        with wiring.opened(Settings.read(place / "data", secrets)) as house:
-            house.tenants.add(history.TENANT, _VOCABULARY)
+        with wiring.opened(Settings.read(place / "data", secrets), kafka=kafka) as house:
+            house.tenants.add(history.TENANT, VOCABULARY)
             with psycopg.connect(house.endpoints.log_dsn) as connection:
                 postgres = connection.info.parameter_status("server_version") or ""
             yield Ground(house, {"postgres": postgres})

@@ -32,9 +32,11 @@ _DOMAINS = ("example.org", "mail.example.net", "post.example.com")
 class _Scribe:
     """Writes the records of one history, one after the other."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, replies: int = 0) -> None:
         self.random = Random(seed)
         self._numbers = count(1)
+        # Of two tickets with a reply of the same number, the second would be refused.
+        self._replies = count(replies)
 
     def record(self, type_: str, subject: str, data: dict[str, Any]) -> bytes:
         """Write one CloudEvent; half a minute passes from one to the next."""
@@ -99,7 +101,7 @@ class _Scribe:
             f"ticket {ticket}",
             {
                 "ticket_id": ticket,
-                "id": self.random.randrange(10**9),
+                "id": next(self._replies),
                 "body": self.text(40, 110),
                 "user_id": author,
                 "incoming": incoming,
@@ -126,7 +128,12 @@ class _Scribe:
 
 def records(number: int, *, seed: int = 1) -> list[bytes]:
     """Write the first records of the history: a longer history begins like a shorter one."""
-    return list(islice(_history(_Scribe(seed)), number))
+    return list(islice(endless(seed=seed), number))
+
+
+def endless(*, seed: int = 1) -> Iterator[bytes]:
+    """Write the same history, record by record, for as long as somebody asks."""
+    return _history(_Scribe(seed))
 
 
 def _history(scribe: _Scribe) -> Iterator[bytes]:
@@ -165,10 +172,15 @@ def _history(scribe: _Scribe) -> Iterator[bytes]:
 def life(contact: int, facts: int, *, seed: int = 2, entries: int = 9) -> list[bytes]:
     """Write everything of one contact: the profile, and tickets with some entries each, `facts` records in all.
 
-    The numbers of the tickets begin at a million times the contact's, so that two lives do not meet.
+    The numbers of the tickets and replies begin at a million times the contact's, so that two lives do not meet.
     """
-    scribe = _Scribe(seed * 1_000_003 + contact)
-    return [_of_a_life(scribe, contact, number, entries) for number in range(facts)]
+    return list(islice(endless_life(contact, seed=seed, entries=entries), facts))
+
+
+def endless_life(contact: int, *, seed: int = 2, entries: int = 9) -> Iterator[bytes]:
+    """Write the same life, record by record, for as long as somebody asks."""
+    scribe = _Scribe(seed * 1_000_003 + contact, replies=contact * 1_000_000)
+    return (_of_a_life(scribe, contact, number, entries) for number in count())
 
 
 def _of_a_life(scribe: _Scribe, contact: int, number: int, entries: int) -> bytes:

@@ -8,13 +8,15 @@ from functools import partial
 
 from benchmarks import history
 from benchmarks.clear import ClearFacts
-from benchmarks.figures import Figure, Progress, Sample, Side, Stopwatch, alternate, rate
+from benchmarks.figures import Figure, Progress, Sample, Side, Stopwatch, Target, alternate, rate
 from benchmarks.ground import batches, ground, parcels
 from benchmarks.library import Library
 from services.records import Parcel
 
 #: Records on each side, the round that does not count included.
 FACTS = 60_000
+AGAINST_LIBRARY = Target(floor=1.2, aim=2.0)
+AGAINST_CLEAR = Target(floor=0.45, aim=0.65)
 
 
 def measure(facts: int, repeats: int, progress: Progress) -> Iterator[Figure]:
@@ -49,6 +51,7 @@ def measure(facts: int, repeats: int, progress: Progress) -> Iterator[Figure]:
         of=samples["sealed"],
         other=samples["library"],
         servers=versions,
+        target=AGAINST_LIBRARY,
     )
     yield rate(
         "intake against clear",
@@ -58,6 +61,7 @@ def measure(facts: int, repeats: int, progress: Progress) -> Iterator[Figure]:
         of=samples["sealed"],
         other=samples["clear"],
         servers=versions,
+        target=AGAINST_CLEAR,
     )
 
 

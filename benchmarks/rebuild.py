@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from benchmarks import history
-from benchmarks.figures import Figure, Progress, Sample, Stopwatch, alternate, rate
+from benchmarks.figures import Figure, Progress, Sample, Stopwatch, Target, alternate, rate
 from benchmarks.ground import ground
 from projections.paging import PAGE_SIZE
 
@@ -44,4 +44,5 @@ def measure(facts: int, repeats: int, progress: Progress) -> Iterator[Figure]:
             of=samples["rebuilt"],
             other=samples["read"],
             servers=place.versions,
+            target=Target(0.25, 0.5),
         )

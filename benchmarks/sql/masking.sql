@@ -57,3 +57,6 @@ UPDATE clear_entries SET body = NULL WHERE author = %(person)s;
 
 -- name: mask_contacts!
 UPDATE clear_contacts SET profile = '{}' WHERE person = %(person)s;
+
+-- name: rewrite!
+VACUUM (FULL) facts_events, clear_tickets, clear_entries, clear_contacts;
