@@ -1,9 +1,15 @@
-"""Write `docs/performance.md` from a run: the words stand here, and every number comes from the figures."""
+"""Write `docs/performance.md` from a run: the words stand here, and every number comes from the figures.
+
+`python -m benchmarks --write-doc` does it at its end, `python -m benchmarks.document RUN.jsonl` from the lines of one.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+import orjson
 
 from benchmarks.figures import Figure
 
@@ -11,7 +17,8 @@ PATH = Path(__file__).parents[1] / "docs" / "performance.md"
 
 HEAD = """# Performance
 
-This page is written by `python -m benchmarks --write-doc`; change `benchmarks/document.py`, not the page.
+This page is written by `python -m benchmarks --write-doc`, or from the lines of a run by
+`python -m benchmarks.document RUN.jsonl`; change `benchmarks/document.py`, not the page.
 
 Every figure compares two sides that took turns within one run on one machine: trust the ratios, not the third digit
 of a rate. Servers are embedded PostgreSQL at its default durability, in a temporary folder. A value is the median of
@@ -20,6 +27,9 @@ at least five repeats after a round that does not count; CPU is this process and
     make bench                                  # everything, some minutes
     python -m benchmarks intake --json          # one benchmark; standard output is one JSON line a figure
     python -m benchmarks shred --facts 2000     # smaller, or larger
+
+Floor and aim are promises for the ratio; for times, bytes and memory less is better. Where a floor is not met,
+[ADR 35](adr/0035-where-the-time-goes.md) says where the time goes, and what was tried.
 
 ## What is measured
 
@@ -107,3 +117,7 @@ def _conditions(figures: Sequence[Figure]) -> str:
     first = figures[0]
     versions = ", ".join(f"{name} {version}" for name, version in first.versions.items())
     return f"{first.cores} cores; {versions}."
+
+
+if __name__ == "__main__":
+    write([Figure(**orjson.loads(line)) for line in Path(sys.argv[1]).read_bytes().splitlines()])

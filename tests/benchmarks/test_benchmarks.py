@@ -36,7 +36,7 @@ FIGURES = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(command.BENCHMARKS))
 def test_each_benchmark_prints_one_json_line_a_figure(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert command.main([name, "--json", "--facts", "60", "--repeats", "2"]) == 0
+    assert command.main([name, "--json", "--facts", "60", "--repeats", "1"]) == 0
 
     printed = capsys.readouterr()
     lines = [orjson.loads(line) for line in printed.out.splitlines()]
@@ -49,7 +49,7 @@ def test_each_benchmark_prints_one_json_line_a_figure(name: str, capsys: pytest.
         assert line["cpu_us_per_item"] is None or line["cpu_us_per_item"] > 0
         assert line["unit"]
         assert line["to"]
-        assert line["repeats"] == 2
+        assert line["repeats"] == 1
         assert line["cores"] == os.cpu_count()
         assert {"python", "postgres", "psycopg", "eventsourcing"} <= line["versions"].keys()
 
@@ -147,5 +147,5 @@ def test_what_has_fallen_by_more_than_a_third_is_named_and_nothing_else() -> Non
 def test_every_rate_of_the_small_runs_is_recorded() -> None:
     recorded = orjson.loads(smoke.RECORDED.read_bytes())
 
-    assert {"intake", "intake against clear", "rebuild", "projector"} <= recorded.keys()
+    assert recorded.keys() == smoke.SMALL.keys()
     assert all(0 < ratio < 1_000 for ratio in recorded.values())
