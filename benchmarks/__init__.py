@@ -14,6 +14,7 @@ disk       bytes on disk, keys and read models included
 memory     peaks, at so many records and at a tenth of them
 shred      a request to its certificate
 waiting    how long a shred waits while intake is at work without pause
+growth     what one more costs, at five sizes
 turn       a turn of the root epoch, with some people shredded
 proving    the search for what a person said, against reading
 library    the other side of intake: the eventsourcing library as it comes
@@ -22,5 +23,6 @@ clear      the other side of intake and shred: the same facts without keys, regi
 masking    the other side of shred: forget by rewriting rows
 scaling    what very many helpdesks would need, computed from a run; writes docs/scaling.md
 smoke      small runs against recorded ratios: whether anything has become slower
+picture    draws what `growth` measured
 document   writes docs/performance.md from a run
 """

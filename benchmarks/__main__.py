@@ -11,6 +11,7 @@ from benchmarks import (
     consuming,
     disk,
     document,
+    growth,
     intake,
     memory,
     page,
@@ -39,6 +40,7 @@ BENCHMARKS: Mapping[str, tuple[Measure, int]] = MappingProxyType(
         "shred": (shred.measure, shred.FACTS),
         "waiting": (waiting.measure, waiting.FACTS),
         "seal": (seal.measure, seal.FACTS),
+        "growth": (growth.measure, growth.FACTS),
         "turn": (turn.measure, turn.SUBJECTS),
         "proving": (proving.measure, proving.FACTS),
     }

@@ -30,7 +30,7 @@ class ClearFacts:
         self._ids: dict[object, UUID] = {}
         self._requesters: dict[UUID, UUID] = {}
 
-    @garbage.put_off()
+    @garbage.looked_for_less()
     def put(self, parcels: Sequence[Parcel]) -> None:
         """Store one batch."""
         self._facts.append([self._fact(draft) for parcel in parcels for draft in parcel.drafts])

@@ -12,8 +12,10 @@ from pathlib import Path
 import orjson
 
 from benchmarks.figures import Figure
+from benchmarks.picture import picture
 
 PATH = Path(__file__).parents[1] / "docs" / "performance.md"
+PICTURE = PATH.with_name("growth.svg")
 
 HEAD = """# Performance
 
@@ -37,7 +39,7 @@ Floor and aim are promises for the ratio; for times, bytes and memory less is be
   bytes a record), from JSON bytes in memory to committed, in batches of 1000, with everything on: register, keys,
   fences, deduplication, seals. One side is the `eventsourcing` library's own batched `put` with its stock recorder and
   one key for all, after the same parsing and validation. The other is the same facts in clear through our own recorder:
-  what it would cost if nobody could ever be forgotten. All three put Python's search for cycles of garbage off while
+  what it would cost if nobody could ever be forgotten. All three let Python look for cycles of garbage less while
   they store a batch.
 - **consuming**: the same records published to the embedded broker and read by the consumer, with the positions of the
   partitions stored and followed, against intake of the same records from memory. Publishing is not counted.
@@ -68,6 +70,8 @@ Floor and aim are promises for the ratio; for times, bytes and memory less is be
 - **wait under intake**: shred to destroyed while another process takes records in without pause, in batches of 1000 in
   each of which there is something of the person, against the same in an idle house and the time of two batches. Of
   three people a repeat, who ask at different moments of a batch, the one who waits longest counts.
+- **growth**: CPU time of one more of each, at five sizes over two decades in one growing house, and the exponent of
+  a fit through the logarithms. `--facts 1000000` takes the sizes from 10,000 to 1,000,000.
 - **turn**: a turn of the root epoch after 0.01 %, 0.1 % and 1 % of the people were shredded, anywhere in the tree, each
   with one reference in the register, against the same turn with every bucket and every register page replaced, and so
   everything beneath wrapped anew. Leaves hang beneath neither. `make bench-turn` does it for 10,000, 100,000 and
@@ -77,18 +81,41 @@ Floor and aim are promises for the ratio; for times, bytes and memory less is be
 
 """
 
+GROWTH = """## How costs grow
+
+CPU time of one more, servers included, with so many facts stored:
+
+"""
+
 _COLUMNS = ("figure", "value", "ratio", "floor", "aim", "met", "by CPU", "to", "CPU an item", "repeats")
 
 
 def write(figures: Sequence[Figure]) -> None:
-    """Write the page."""
+    """Write the page, and the picture on it."""
     PATH.write_text(page(figures), encoding="utf-8")
+    if any(figure.points for figure in figures):
+        PICTURE.write_text(picture(figures), encoding="utf-8")
 
 
 def page(figures: Sequence[Figure]) -> str:
     """Give the whole page."""
-    rows = [_row(_COLUMNS), _row(["---"] * len(_COLUMNS)), *(_row(_cells(figure)) for figure in figures)]
-    return HEAD + "\n".join(rows) + "\n\n" + _conditions(figures) + "\n"
+    compared = [figure for figure in figures if not figure.points]
+    rows = [_row(_COLUMNS), _row(["---"] * len(_COLUMNS)), *(_row(_cells(figure)) for figure in compared)]
+    return HEAD + "\n".join(rows) + "\n\n" + _growth(figures) + _conditions(figures) + "\n"
+
+
+def _growth(figures: Sequence[Figure]) -> str:
+    """Write the table of costs at several sizes. All of one run have the same sizes."""
+    grown = [(figure, figure.points) for figure in figures if figure.points]
+    if not grown:
+        return ""
+    headings = ["one more of", *(f"{size:,}" for size, _ in grown[0][1]), "grows as"]
+    rows = [
+        _row([figure.name.partition(", ")[2], *(f"{cost:,.6g} us" for _, cost in points), f"n^{figure.exponent:g}"])
+        for figure, points in grown
+    ]
+    table = "\n".join([_row(headings), _row(["---"] * len(headings)), *rows])
+    return f"{GROWTH}{table}\n\n![How costs grow]({PICTURE.name})\n\n"
 
 
 def _cells(figure: Figure) -> Sequence[str]:

@@ -14,7 +14,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
-from statistics import median
+from math import log
+from statistics import linear_regression, median
 
 import orjson
 import psutil
@@ -53,6 +54,8 @@ class Figure:
                        Where no time is measured (bytes), there is no ratio of CPU times
     floor, aim, met    what the ratio has to reach, and whether it does; none where nothing was promised
     cpu_us_per_item    CPU time an item (a record, a fact, or a whole request), servers included
+    points, exponent   of a cost that was measured at several sizes: (facts stored, microseconds of CPU), and x of a fit
+                       by cost ~ n^x
     """
 
     name: str
@@ -70,6 +73,8 @@ class Figure:
     items: int
     versions: Mapping[str, str]
     cores: int = field(default_factory=lambda: os.cpu_count() or 1)
+    points: Sequence[tuple[int, float]] | None = None
+    exponent: float | None = None
 
     def as_line(self) -> str:
         """Write the figure as one line of JSON."""
@@ -173,6 +178,31 @@ def amount(
     """Make a figure of two amounts of which no CPU time is told, such as bytes: the ratio is of their medians."""
     value, beside = median(of), median(other)
     return _figure(name, unit, (value, beside), (value / beside, None), None, items, to, len(of), servers, target)
+
+
+def grown(name: str, *, points: Sequence[tuple[int, float]], repeats: int, servers: Mapping[str, str]) -> Figure:
+    """Make a figure of one cost at several sizes, given as (facts stored, microseconds of CPU) and the smallest first.
+
+    Least squares through the logarithms give the exponent. A cost below the clock's step counts as one microsecond.
+    """
+    sizes, costs = [size for size, _ in points], [max(1.0, cost) for _, cost in points]
+    line = linear_regression([log(size) for size in sizes], [log(cost) for cost in costs])
+    ratio = _rounded(costs[-1] / costs[0])
+    return Figure(
+        name=name,
+        value=_rounded(costs[-1]),
+        unit="us of CPU",
+        ratio=ratio,
+        to=f"the same with {sizes[0]:,} facts stored; this one with {sizes[-1]:,}",
+        other=_rounded(costs[0]),
+        repeats=repeats,
+        cpu_us_per_item=_rounded(costs[-1]),
+        cpu_ratio=ratio,
+        items=1,
+        versions={**versions(), **servers},
+        points=[(size, _rounded(cost)) for size, cost in zip(sizes, costs, strict=True)],
+        exponent=round(line.slope, 2),
+    )
 
 
 def _figure(

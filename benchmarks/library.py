@@ -1,7 +1,7 @@
 """The eventsourcing library as it comes: `EventStore.put`, the stock recorder, one key for all.
 
 It is given what it needs to be fast: orjson as transcoder, its cipher on AES-GCM of `cryptography` instead of
-pycryptodome, ids and versions of streams from memory, and no search for garbage while it stores a batch. It
+pycryptodome, ids and versions of streams from memory, and less search for garbage while it stores a batch. It
 deduplicates nothing.
 
 It is spared one thing: psycopg's pipeline, which the recorder inserts in, does not flush what did not fit into the
@@ -93,7 +93,7 @@ class Library(Application[UUID]):
         """Use orjson."""
         return OrjsonTranscoder()
 
-    @garbage.put_off()
+    @garbage.looked_for_less()
     def put(self, parcels: Sequence[Parcel]) -> None:
         """Store one batch."""
         self.events.put([self._event(draft) for parcel in parcels for draft in parcel.drafts])

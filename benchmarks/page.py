@@ -46,13 +46,13 @@ def measure(facts: int, repeats: int, progress: Progress) -> Iterator[Figure]:
         with psycopg.connect(place.house.endpoints.log_dsn, autocommit=True, row_factory=dict_row) as connection:
             clear = _Clear(connection, tenant)
             clear.fill(reading)
-            assert _of_revealed(reading, tenant, starts[0], shown) == clear.page(starts[0], shown)
+            assert of_revealed(reading, tenant, starts[0], shown) == clear.page(starts[0], shown)
             progress(f"page: {repeats} times {TIMES} pages of {shown} tickets with {ENTRIES} entries each")
 
             def revealed(repeat: int) -> Mapping[str, Sample]:
                 watch = Stopwatch()
                 for after in starts:
-                    _of_revealed(reading, tenant, after, shown)
+                    of_revealed(reading, tenant, after, shown)
                 return {"revealed": _each(watch.read())}
 
             def in_clear(repeat: int) -> Mapping[str, Sample]:
@@ -84,7 +84,8 @@ def _stored(place: Ground, facts: int) -> list[int]:
     return [position for (position,) in rows]
 
 
-def _of_revealed(reading: Reading, tenant: TenantId, after: int, limit: int) -> bytes:
+def of_revealed(reading: Reading, tenant: TenantId, after: int, limit: int) -> bytes:
+    """Read and reveal a page of tickets, and give its JSON."""
     return orjson.dumps(list(reading.tickets(tenant, _REVEAL, after=after, limit=limit)), option=orjson.OPT_SORT_KEYS)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from datetime import date
+from operator import attrgetter
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -119,6 +120,8 @@ def catch_up_together(
     Raises:
         PositionMoved: another runner feeds one of the models. Nothing of the page was kept.
     """
+    # In one order, whatever the caller's: two runners that lock what the other needs would wait for ever.
+    models = sorted(models, key=attrgetter("name"))
     reached = _one_position(connection, [model.name for model in models])
     if reached is None:
         return None
@@ -129,8 +132,13 @@ def catch_up_together(
     target = max(head, facts[-1].position if facts else 0, reached)
     if target != reached:
         with connection.transaction(), connection.cursor(row_factory=tuple_row, binary=True) as cursor:
-            cursor.execute(_SQL["lock_pages"], {"models": [model.name for model in models]})
-            _advance_together(cursor, models, expected=reached, position=target)
+            cursor.execute(_SQL["try_lock_pages"], {"models": [model.name for model in models]})
+            if cursor.fetchone() != (True,):
+                # Somebody waits to swap one: the others need not wait for that.
+                return None
+            for model in models:
+                cursor.execute(_SQL["enter"], {"schema": model.name})
+                _advance(cursor, model.name, expected=reached, position=target)
             for model in models:
                 if page := [fact for fact in facts if fact.type in model.reads or fact.type == TENANT_CLOSED]:
                     cursor.execute(_SQL["enter"], {"schema": model.name})
@@ -151,34 +159,6 @@ def _one_position(connection: Connection[Any], schemas: Sequence[str]) -> int | 
         found = set(cursor.fetchone() or ())
     one = found.pop()
     return None if found or one is None else int(one)
-
-
-def _advance_together(cursor: Cursor[Any], models: Sequence[ReadModel], *, expected: int, position: int) -> None:
-    """Move all positions, the first one first: a second runner waits there, and neither has what the other needs."""
-    first, *others = [
-        sql.SQL("UPDATE {} SET position = %(position)s WHERE position = %(expected)s").format(
-            sql.Identifier(model.name, "position")
-        )
-        for model in models
-    ]
-    parts = [
-        sql.SQL("{} AS ({} RETURNING 1)").format(sql.Identifier(f"moved_{number}"), update)
-        for number, update in enumerate(others)
-    ]
-    counts = [sql.SQL("(SELECT count(*) FROM {})").format(sql.Identifier(f"moved_{number}"))
-              for number in range(len(others))]  # fmt: skip
-    given = {"position": position, "expected": expected}
-    cursor.execute(first, given)
-    moved = cursor.rowcount
-    if others and moved:
-        cursor.execute(
-            sql.SQL("WITH {} SELECT {}").format(sql.SQL(", ").join(parts), sql.SQL(" + ").join(counts)), given
-        )
-        moved += (cursor.fetchone() or (0,))[0]
-    if moved != len(models):
-        raise PositionMoved(
-            f"not all of {len(models)} read models are at {expected} any more: another runner feeds one"
-        )
 
 
 def position(connection: Connection[Any], model: ReadModel) -> int:
@@ -231,11 +211,16 @@ def _fold(
     with connection.transaction(), connection.cursor(row_factory=tuple_row, binary=True) as cursor:
         cursor.execute(_SQL["lock_page"], {"model": model.name})
         cursor.execute(_SQL["enter"], {"schema": schema})
-        if expected is None:
-            cursor.execute(_SQL["begin"], {"position": position})
-        else:
-            cursor.execute(_SQL["advance"], {"position": position, "expected": expected})
-        if cursor.rowcount != 1:
-            raise PositionMoved(f"{schema} is not at {expected} any more: another runner feeds it")
+        _advance(cursor, schema, expected=expected, position=position)
         if facts:
             closed.fold(cursor, model, facts)
+
+
+def _advance(cursor: Cursor[Any], schema: str, *, expected: int | None, position: int) -> None:
+    """Move the position of the schema that was entered."""
+    if expected is None:
+        cursor.execute(_SQL["begin"], {"position": position})
+    else:
+        cursor.execute(_SQL["advance"], {"position": position, "expected": expected})
+    if cursor.rowcount != 1:
+        raise PositionMoved(f"{schema} is not at {expected} any more: another runner feeds it")

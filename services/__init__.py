@@ -25,7 +25,7 @@ intake           a batch of parcels in, sealed facts on the log
 batches          what intake carries from step to step
 outcomes         what became of records, of each and in numbers
 viewing          what deciding reads: who and what is behind the references of a batch
-garbage          no search for cycles of garbage while a batch is at work
+garbage          less search for cycles of garbage while a batch is at work
 locking          whoever a batch is about, locked, and nothing changed meanwhile
 sealed           sealed records, as Kafka brings them and as the quarantine keeps them
 quarantining     records that cannot be taken, sealed under the key of their day

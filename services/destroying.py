@@ -1,11 +1,8 @@
 """Destroy: the ledger line and the key material, in one transaction of the key database under all locks.
 
-What is about to go is locked; what recipients will be told is completed; the line is written, which is the point of no
-return; the keys are dropped, the rows marked, the references fenced, the news released. A deadlock with intake changes
-nothing of it but the line, so all begins again, and goes on behind a line that stands.
-
-Rule: nothing here takes longer for a person with more facts or things. What goes with a person is counted behind it, by
-`tell`, from what stands beneath until it is swept; here only what is gone by then: the references of the person.
+What is about to go is locked, then counted; what recipients will be told is completed; the line is written, which is
+the point of no return; the keys are dropped, the rows marked, the references fenced, the news released. A deadlock with
+intake changes nothing of it but the line, so all begins again, and goes on behind a line that stands.
 """
 
 from __future__ import annotations
@@ -29,12 +26,10 @@ from domain.errors import LedgerBroken, ShredRefused
 from domain.ids import TenantId, ThingId
 from domain.requests import abandon_shred
 from services import finding
-from services.effects import effect_on, references_of
+from services.effects import effect_on
 from services.news import Held, News
 from services.privacy import Privacy
 
-#: Of a person, the only count that `destroy` takes; whoever finds it alone takes the others.
-REFERENCES = "references"
 _ABANDONED = "the databases were out of reach for so long that it was given up; nothing is destroyed; ask again"
 
 
@@ -105,13 +100,13 @@ class Destroying:
             else:
                 people = self._take_group(cursor, row["targets"])
                 targets = [person["subject_id"] for person in people]
-            found = finding.inside(tree, row["target"], beneath=False)
-            if line is None and self._is_held(tree, {*targets}.difference(row["targets"]), found.group):
+            if line is None and self._is_held(tree, {*targets}.difference(row["targets"]), targets if people else ()):
                 # Somebody or something that came to the person since the approval is held, and would go along.
                 self._abandon(cursor, row)
                 return None
-            is_thing = found.kind == "thing"
-            counts = effect_on(tree, found).as_dict() if is_thing else {REFERENCES: references_of(tree, targets)}
+            # Not of whoever the person may have been merged into since the approval: they live.
+            found = finding.of_people(tree, targets) if people else finding.inside(tree, row["target"])
+            counts = effect_on(tree, found).as_dict()
             if held is None:
                 # Somebody may have been added who wants to know.
                 held = self._news.hold(tenant, shred, row["target"])

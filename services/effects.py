@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from uuid import UUID
 
 from crypto.keystore import rows_of
 from crypto.register import SQL as REGISTER
@@ -67,11 +66,6 @@ def facts_of(tree: Tree, found: Found) -> int:
     if found.kind == "thing":
         return effect_on(tree, found).facts
     return int(rows_of(tree.cursor, SQL.count_facts.sql, owners=list(found.group))[0]["facts"])
-
-
-def references_of(tree: Tree, people: Sequence[UUID]) -> int:
-    """Count the references of some people, without those of their things."""
-    return int(rows_of(tree.cursor, REGISTER.count_backs.sql, owners=list(people))[0]["backs"])
 
 
 def _by_kind(kinds: Iterable[str]) -> dict[str, int]:

@@ -97,7 +97,7 @@ class Intake:
         """
         return self.take_each(parcels, at=at, positions=positions).tally
 
-    @garbage.put_off()
+    @garbage.looked_for_less()
     def take_each(
         self, parcels: Sequence[Parcel], *, at: datetime, positions: Sequence[Position] = (), again: bool = False
     ) -> Taken:
@@ -141,7 +141,7 @@ class Intake:
         self._behind = True
         return self.take((), at=at)
 
-    @garbage.put_off()
+    @garbage.looked_for_less()
     def replay(self, records: Sequence[tuple[UUID, TenantId | None, Parcel]], *, at: datetime) -> Taken:
         """Take quarantined records once more, given as (id, under whom it lies, parcel).
 

@@ -68,11 +68,14 @@ class Projecting:
         return {name: self._catch_up(model, progress) for name, model in wanted.items()}
 
     def _together(self, models: Sequence[ReadModel], progress: Progress | None) -> int | None:
-        """Try to fold what is new into all models at once. If somebody else does, each is brought there by itself."""
+        """Try to fold what is new into all models at once. If not, each is then brought there alone.
+
+        So a model that cannot be folded stops no other, and says itself what is wrong.
+        """
         try:
             with self._facts.connection() as connection:
                 return paging.catch_up_together(connection, self._facts, models, progress=progress)
-        except PositionMoved:
+        except Exception:
             return None
 
     @retry(

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -175,9 +174,11 @@ class Reading:
         with self._keys.transaction() as cursor:
             tree = Tree(cursor, self._roots)
             first = contents(tree)
-            # Of a closed tenant nothing opens, so nobody is shown anything, and its desk seals no line any more.
-            with suppress(TenantIsClosed):
+            try:
                 words = seal_words_in(tree, tenant, access, actor=reveal.actor, why=reveal.why)
+            except TenantIsClosed:
+                # Its desk seals no line any more. Perhaps it was closed since the look: in this one nothing opens.
+                first = contents(tree)
         if words is not None:
             self._write_access_line(tenant, access, what, list(dict.fromkeys(thing for thing, _ in made)), words)
         return Opened(opened, first, since)

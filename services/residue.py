@@ -143,12 +143,12 @@ class Residue:
 
     def _changed(self, tenant: TenantId, gone: set[UUID], streams: Sequence[UUID]) -> int:
         """Count the seals of shredded people and things in some streams whose headers nobody can read."""
-        if not streams:
-            return 0
-        given = {"tenant": tenant, "gone": list(gone), "streams": list(streams)}
-        with self._facts.cursor() as cursor:
-            heads = rows_of(cursor, STATEMENTS.heads.sql, **given)
-        return sum(not _is_head(row["head"]) for row in heads)
+        changed, given = 0, {"tenant": tenant, "gone": list(gone)}
+        for start in range(0, len(streams), STREAMS):
+            with self._facts.cursor() as cursor:
+                heads = rows_of(cursor, STATEMENTS.heads.sql, **given, streams=list(streams[start : start + STREAMS]))
+            changed += sum(not _is_head(row["head"]) for row in heads)
+        return changed
 
     def _opens(self, tenant: TenantId, gone: set[UUID], facts: Sequence[FactAtRest], broken: list[FactAtRest]) -> int:
         """Count the seals of shredded people and things that can still be opened; there should be none."""

@@ -5,13 +5,13 @@ an intended shred without a ledger line is abandoned, any other is finished.
 
     intended    the row stands, and what recipients will be told is held, sealed; nothing is destroyed
     destroyed   key material dropped, rows marked, references fenced: nothing opens any more; recipients may be told
-    told        subject.shredded or content.shredded stands on the log, and what goes is counted
+    told        subject.shredded or content.shredded stands on the log
     finished    read models blanked, keys beneath swept, residue looked for, certificate signed
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -33,7 +33,7 @@ from domain.subjects import CONTENT_SHREDDED
 from services import finding, keeping, key_work
 from services.certifying import Begun, Certifying
 from services.desk_words import as_text, seal_words
-from services.destroying import REFERENCES, Destroying, step
+from services.destroying import Destroying, step
 from services.effects import Effect, effect_on, facts_of
 from services.finding import Found
 from services.living import values_of
@@ -458,16 +458,4 @@ class Shredding:
         with self._keys.transaction() as cursor:
             current = rows_of(cursor, SQL.shred_by_id.sql, shred_id=row["shred_id"])[0]
             if current["step"] == "destroyed":
-                # Still before the sweep: whatever hangs beneath is there to be counted.
-                step(cursor, row["shred_id"], "told", counts=self._counts_of(Tree(cursor, self._roots), current))
-
-    def _counts_of(self, tree: Tree, row: DictRow) -> Mapping[str, int] | None:
-        """Count what goes with a person whose key is gone: nobody had to wait for that. None where it was done."""
-        if row["kind"] != "subject" or row["counts"].keys() != {REFERENCES}:
-            return None
-        try:
-            counts = effect_on(tree, finding.inside(tree, row["target"])).as_dict()
-        except ReferenceUnknown:
-            # The tenant was closed meanwhile, and the rows went with it.
-            return None
-        return counts | {REFERENCES: counts[REFERENCES] + row["counts"][REFERENCES]}
+                step(cursor, row["shred_id"], "told")

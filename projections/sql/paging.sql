@@ -27,8 +27,8 @@ SELECT pg_advisory_xact_lock(hashtextextended('sealdesk create ' || %(schema)s, 
 -- Many pages may hold this; a swap waits for them, and they for it.
 SELECT pg_advisory_xact_lock_shared(hashtextextended('sealdesk swap ' || %(model)s, 0));
 
--- name: lock_pages
-SELECT pg_advisory_xact_lock_shared(hashtextextended('sealdesk swap ' || model, 0))
+-- name: try_lock_pages
+SELECT bool_and(pg_try_advisory_xact_lock_shared(hashtextextended('sealdesk swap ' || model, 0)))
 FROM unnest(%(models)b::text[]) AS given (model);
 
 -- name: all_exist

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from xml.etree import ElementTree
 
 import orjson
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from benchmarks import __main__ as command
 from benchmarks import document, figures, history, smoke
 from benchmarks.figures import Figure, Sample, Target
+from benchmarks.picture import picture
 from domain.errors import RecordInvalid
 from services.records import parcel_of
 
@@ -28,6 +30,13 @@ FIGURES = {
         "shred to certificate against masking for good",
     },
     "waiting": {"wait under intake"},
+    "growth": {
+        "growth, a record taken in",
+        "growth, a fact in a rebuild",
+        "growth, a page of tickets revealed",
+        "growth, a shred to destroyed",
+        "growth, a shred to certificate",
+    },
     "turn": {"turn, 0.01% shredded", "turn, 0.10% shredded", "turn, 1.00% shredded"},
     "proving": {"search for 5 values", "search for 100 values", "search for 1,000 values"},
 }
@@ -149,3 +158,27 @@ def test_every_rate_of_the_small_runs_is_recorded() -> None:
 
     assert recorded.keys() == smoke.SMALL.keys()
     assert all(0 < ratio < 1_000 for ratio in recorded.values())
+
+
+def test_a_cost_that_grows_with_the_root_of_what_is_stored_has_the_exponent_one_half() -> None:
+    points = [(100, 30.0), (10_000, 300.0), (1_000_000, 3_000.0)]
+
+    figure = figures.grown("growth, a fit", points=points, repeats=3, servers={})
+
+    assert (figure.exponent, figure.ratio, figure.value, figure.other) == (0.5, 100.0, 3_000.0, 30.0)
+    assert orjson.loads(figure.as_line())["points"] == [[100, 30.0], [10_000, 300.0], [1_000_000, 3_000.0]]
+
+
+def test_costs_at_several_sizes_are_a_table_and_a_picture() -> None:
+    made = [
+        figures.grown(f"growth, {name}", points=[(100, cost), (1_000, 2 * cost)], repeats=3, servers={})
+        for name, cost in (("one", 10.0), ("other", 0.0))
+    ]
+
+    page = document.page(made)
+    assert "| one more of | 100 | 1,000 | grows as |" in page
+    assert "| one | 10 us | 20 us | n^0.3 |" in page
+    drawn = ElementTree.fromstring(picture(made))
+    lines = [element for element in drawn.iter() if element.tag.endswith("polyline")]
+    assert [len(line.attrib["points"].split()) for line in lines] == [2, 2]
+    assert {"one", "other"} <= {element.text for element in drawn.iter()}

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from domain.fact import FactAtRest
@@ -207,6 +207,44 @@ def test_live_equals_rebuilt_however_the_log_was_paged(
     desk.log.facts += later
     models.follow(desk.log, page_size)
     assert models.dump() == rebuilt
+
+
+@given(
+    openings=st.lists(st.tuples(contacts, contacts), min_size=3, max_size=3),
+    history=st.lists(happenings | told, max_size=25),
+    gone=st.lists(contacts, min_size=1, max_size=3, unique=True),
+    after=st.lists(happenings | told, max_size=5),
+    cuts=st.lists(st.integers(-4, 8), max_size=4),
+)
+@example([("ada", "bob"), ("ada", "cy"), ("bob", "ada")], [], ["ada"], [], [])
+def test_tickets_that_go_with_their_requester_end_alike_set_apart_or_folded(
+    models: ModelsUnderTest,
+    openings: list[tuple[str, str]],
+    history: list[tuple[Any, ...]],
+    gone: list[str],
+    after: list[tuple[Any, ...]],
+    cuts: list[int],
+) -> None:
+    """Those of which a page says nothing but the shred are blanked by statement; in pages of one fact that is most."""
+    desk = Desk()
+    for ticket, (requester, copied) in zip(TICKETS, openings, strict=True):
+        desk.open(ticket, requester, copied=[copied])
+        desk.reply(ticket, copied, "contact")
+        desk.reply(ticket, "eve", "agent")
+    for what in history:
+        happen(desk, what)
+    before = len(desk.log.facts)
+    for name in gone:
+        desk.shred(name)
+    for what in after:
+        happen(desk, what)
+    whole = folded(models, desk)
+    facts = list(desk.log.facts)
+    models.begin_again()
+    for end in sorted({before, *(min(max(0, before + cut), len(facts)) for cut in cuts), len(facts)}):
+        desk.log.facts = facts[:end]
+        models.follow(desk.log)
+    assert models.dump() == whole
 
 
 @given(histories, st.lists(shreds, min_size=1, max_size=4))

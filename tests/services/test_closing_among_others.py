@@ -15,12 +15,13 @@ from crypto.replacing import replace_subject, subject_made_ready
 from crypto.tree import Tree
 from domain.errors import BlobsUnavailable, ShredRefused, TenantIsClosed
 from domain.personal import Kind, Reference
-from services import locking
+from services import locking, reading
 from services.analysts.roles import schema
 from services.blobs.attaching import Attaching
 from services.closing import Closing
 from services.drill import Copies
 from services.embedded import Endpoints
+from services.reading import Reveal
 from services.shredding import Order, Shredding
 from services.wiring import House
 from tests.desks import Desk, desk_house
@@ -217,3 +218,28 @@ def test_a_closing_waits_for_the_store_of_files_and_certifies_when_it_is_back(
     assert certificate["residue"]["found"] == 0
     assert [path for path in (tmp_path / "blobs").rglob("*") if path.is_file() and path.stat().st_size] == []
     assert list(acme.house.attaching.listed([acme.tenant.id])) == []
+
+
+def test_a_page_that_was_opened_right_before_its_tenant_was_closed_is_not_shown_without_an_access_line(
+    house: House, databases: Endpoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = filled(Desk(house))
+    assert any(isinstance(row["subject"], str) for row in desk.tickets())
+    seal_words_in = reading.seal_words_in
+
+    def closing(*args: Any, **named: Any) -> bytes:
+        # The page is open by now.
+        with desk_house(databases, tmp_path) as other:
+            close(Desk(other))
+        return seal_words_in(*args, **named)
+
+    monkeypatch.setattr(reading, "seal_words_in", closing)
+    lines = access_lines(databases)
+    shown = list(house.reading.tickets(desk.tenant.id, Reveal("me", "to look"), all=True))
+    assert {str(row["subject"]) for row in shown} == {"{'shredded': True}"}
+    assert access_lines(databases) == lines
+
+
+def access_lines(databases: Endpoints) -> int:
+    with psycopg.connect(databases.log_dsn) as connection:
+        return connection.execute("SELECT count(*) FROM access_lines").fetchall()[0][0]

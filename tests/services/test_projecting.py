@@ -1,0 +1,82 @@
+"""All read models are folded together where that can be, and no model waits for, or fails with, another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
+
+from projections import groups, paging
+from services.embedded import Endpoints
+from services.projecting import MODELS
+from services.wiring import House
+from tests.desks import Desk, desk_house
+
+SWAP = "hashtextextended('sealdesk swap reports', 0)"
+
+
+@pytest.fixture
+def desk(databases: Endpoints, tmp_path: Path) -> Iterator[Desk]:
+    """A desk whose read models are at the head, and a ticket behind it."""
+    with desk_house(databases, tmp_path) as house:
+        made = Desk(house)
+        made.happens("contact.created", "contact 1", id=1, name="Ann", email="ann@example.org")
+        house.projecting.catch_up()
+        made.happens("ticket.opened", "ticket 20", id=20, requester_id=1, subject="help")
+        yield made
+
+
+def behind(house: House) -> set[str]:
+    head = house.facts.head()
+    return {name for name, position in house.projecting.positions().items() if position < head}
+
+
+def test_a_model_that_cannot_be_folded_stops_none_that_comes_before_it_and_says_what_is_wrong(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    assert behind(desk.house) == set(MODELS)
+    desk.happens("group.created", "group 1", id=1, name="second line")
+    with monkeypatch.context() as patch:
+        patch.setattr(groups, "fold_page", broken)
+        with pytest.raises(ZeroDivisionError):
+            desk.house.projecting.catch_up()
+    assert behind(desk.house) == {"groups"}
+    desk.house.projecting.catch_up()
+    assert behind(desk.house) == set()
+
+
+def test_while_somebody_waits_to_swap_one_model_those_before_it_go_on(desk: Desk, databases: Endpoints) -> None:
+    with psycopg.connect(databases.log_dsn, autocommit=True) as swapping, ThreadPoolExecutor() as pool:
+        swapping.execute(f"SELECT pg_advisory_lock({SWAP})".encode())
+        caught_up = pool.submit(desk.house.projecting.catch_up)
+        for_ten_seconds = Retrying(
+            stop=stop_after_delay(10), wait=wait_fixed(0.02), retry=retry_if_result(lambda left: "tickets" in left)
+        )
+        for_ten_seconds(behind, desk.house)
+        assert "reports" in behind(desk.house)
+        swapping.execute(f"SELECT pg_advisory_unlock({SWAP})".encode())
+        caught_up.result(timeout=30)
+    assert behind(desk.house) == set()
+
+
+def test_models_are_locked_in_one_order_whatever_order_is_asked_for(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    advance = paging._advance
+
+    def noted(cursor: Any, schema: str, **named: Any) -> None:
+        order.append(schema)
+        advance(cursor, schema, **named)
+
+    monkeypatch.setattr(paging, "_advance", noted)
+    desk.house.projecting.catch_up(models=["tickets", "reports", "contacts"])
+    assert order == ["contacts", "reports", "tickets"]
