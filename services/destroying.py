@@ -100,7 +100,8 @@ class Destroying:
             else:
                 people = self._take_group(cursor, row["targets"])
                 targets = [person["subject_id"] for person in people]
-            found = finding.inside(tree, row["target"])
+            # Not of whoever the person may have been merged into since the approval: they live.
+            found = finding.of_people(tree, targets) if people else finding.inside(tree, row["target"])
             if line is None and self._is_held({*targets, *found.things}.difference(row["targets"])):
                 # Somebody or something that came to the person since the approval is held, and would go along.
                 self._abandon(cursor, row)

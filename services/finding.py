@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Literal
@@ -10,7 +10,7 @@ from uuid import UUID
 
 from crypto.keystore import rows_of
 from crypto.register import Register
-from crypto.tree import SQL, Tree
+from crypto.tree import SQL, Person, Tree
 from domain.catalogue import PEOPLE
 from domain.errors import ReferenceMalformed, ReferenceUnknown
 from domain.ids import SubjectId, TenantId, ThingId
@@ -89,14 +89,24 @@ def inside(tree: Tree, id_: UUID, reference: Kind | None = None) -> Found:
         raise ReferenceUnknown("nobody and nothing is known by this id")
     root = people[people[id_].root]
     group = rows_of(tree.cursor, SQL.everyone_merged.sql, subject_id=root.subject_id)
-    things = rows_of(tree.cursor, SQL.things_of_owners.sql, owners=[row["subject_id"] for row in group])
+    return _person(tree, root, {row["subject_id"]: row["profile"] for row in group}, reference)
+
+
+def of_people(tree: Tree, ids: Sequence[UUID]) -> Found:
+    """Describe some people, the first of them as the one whom it is about, and what is theirs; nobody besides."""
+    people = tree.people(ids)
+    return _person(tree, people[ids[0]], {id_: people[id_].profile for id_ in ids}, None)
+
+
+def _person(tree: Tree, person: Person, profiles: Mapping[UUID, UUID], reference: Kind | None) -> Found:
+    things = rows_of(tree.cursor, SQL.things_of_owners.sql, owners=list(profiles))
     return Found(
         "subject",
-        root.subject_id,
-        root.profile,
-        root.agent,
-        tuple(SubjectId(row["subject_id"]) for row in group),
-        tuple(ThingId(row["profile"]) for row in group),
+        person.subject_id,
+        person.profile,
+        person.agent,
+        tuple(SubjectId(id_) for id_ in profiles),
+        tuple(ThingId(profile) for profile in profiles.values()),
         reference,
         tuple(ThingId(row["thing_id"]) for row in things if row["living"]),
         tuple(row["kind"] for row in things if row["living"]),

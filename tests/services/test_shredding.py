@@ -83,6 +83,45 @@ def test_a_shred_that_died_at_any_step_is_finished_or_can_be_asked_for_again(
         assert sum(again.residue.of_all(desk.tenant.id).values()) == 0
 
 
+def test_the_counts_are_those_of_the_moment_of_destruction_whatever_ends_before_the_shred_is_finished(
+    databases: Endpoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with desk_house(databases, tmp_path) as opened:
+        desk = filled(Desk(opened))
+        desk.happens("ticket.replied", "ticket 21", id=31, ticket_id=21, body="and again", user_id=1)
+        effect = opened.shredding.effect(found(desk)).as_dict()
+
+        def dying(*_: Any, **__: Any) -> None:
+            raise Crash
+
+        with monkeypatch.context() as patch:
+            patch.setattr(opened.shredding, "tell", dying)
+            with pytest.raises(Crash):
+                desk.shred("ann@example.org")
+        assert desk.happens("ticket.entry_deleted", "ticket 21", id=31, ticket_id=21).stored == 1
+    with desk_house(databases, tmp_path) as again:
+        again.shredding.resume()
+        certificate = again.shredding.first_certificate(desk.tenant.id, ANN) or {}
+        assert certificate["counts"] == effect
+
+
+def test_whoever_was_merged_into_somebody_since_the_approval_goes_alone_and_is_counted_alone(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    effect, destroy = desk.house.shredding.effect(found(desk)).as_dict(), desk.house.shredding._destroy
+
+    def merging(*args: Any, **kwargs: Any) -> Any:
+        merged = desk.happens("contact.merged", "contact 2", primary_contact_id=2, secondary_contact_ids=[1])
+        assert merged.stored == 1
+        return destroy(*args, **kwargs)
+
+    monkeypatch.setattr(desk.house.shredding, "_destroy", merging)
+    certificate = desk.shred("ann@example.org")
+    # The merge itself is a fact about the other one.
+    assert certificate["counts"] == effect
+    assert [row["name"] for row in desk.contacts() if isinstance(row["name"], str)] == ["Bo Brook"]
+
+
 def test_a_crash_between_ledger_line_and_commit_is_carried_out_at_the_next_start(
     databases: Endpoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
