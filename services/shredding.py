@@ -268,7 +268,7 @@ class Shredding:
             self._access_line(order.tenant, [shred], order.actor)
         values = self._values(found, order) if needed else ()
         known = self._proving.known(order.tenant, found) if order.prove else None
-        held = self._news.hold(order.tenant, shred, found.id)
+        held = self._news.hold(order.tenant, shred, [*found.group] or [found.id])
         begun = self._destroy_and_tell(shred, values, held, may_begin=True, known=known)
         if begun is None:
             self._refuse_closed(order.tenant)
@@ -382,7 +382,7 @@ class Shredding:
             row = rows_of(cursor, SQL.shred_by_id.sql, shred_id=shred)[0]
         # Behind the ledger line nothing is taken back, so what recipients must be told is written down once more.
         goes_on = row["step"] == "intended" and self._ledger.find(shred) is not None
-        held = self._news.hold(TenantId(row["tenant"]), shred, row["target"]) if goes_on else None
+        held = self._news.hold(TenantId(row["tenant"]), shred, row["targets"]) if goes_on else None
         return self._destroy_and_tell(shred, (), held, may_begin=False)
 
     def _destroy_and_tell(
