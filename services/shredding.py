@@ -147,21 +147,32 @@ class Shredding:
                     raise ShredRefused("underway", "this is gone, and its shred is not finished: ask again in a moment")
         raise ShredRefused("fenced", "this is gone already: it went with its person, and has no certificate of its own")
 
-    def first_certificates(self, tenant: TenantId, references: Sequence[Reference]) -> dict[UUID, dict[str, Any]]:
-        """Find what `first_certificate` finds of many references, by shred, with one look through the ledger."""
+    def first_certificates(
+        self, tenant: TenantId, references: Sequence[Reference]
+    ) -> tuple[dict[UUID, dict[str, Any]], set[Reference]]:
+        """Find what `first_certificate` finds of many references, by shred, with one look through the ledger.
+
+        Also returns the references that led to one of them; several may lead to the same.
+        """
         with self._keys.transaction() as cursor:
             tree = Tree(cursor, self._roots)
             _, fenced = finding.look_up(tree, tenant, references)
             register = Register(tree, tenant)
-            tags = {tag for index, _ in fenced.values() for tag in register.tags_of_all_periods(index)}
+            tags = {
+                tag: reference
+                for reference, (index, _) in fenced.items()
+                for tag in register.tags_of_all_periods(index)
+            }
         found: dict[UUID, dict[str, Any]] = {}
+        led = set[Reference]()
         for line in self._ledger.read() if tags else ():
-            if line.tenant == tenant and tags.intersection(self._tags(line)):
+            if line.tenant == tenant and (hit := tags.keys() & set(self._tags(line))):
                 with self._keys.transaction() as cursor:
                     rows = rows_of(cursor, SQL.shred_by_id.sql, shred_id=line.shred)
                 if rows and rows[0]["certificate"] is not None:
                     found[line.shred] = dict(rows[0]["certificate"])
-        return found
+                    led.update(tags[tag] for tag in hit)
+        return found, led
 
     def _tags(self, line: Line) -> tuple[bytes, ...]:
         try:
