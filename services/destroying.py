@@ -19,10 +19,10 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_ra
 from crypto import closing, outbox
 from crypto.keystore import Disturbed, KeyStore, rows_of
 from crypto.ledger import Fences, Ledger, Line
-from crypto.register import Register
+from crypto.register import Register, quarter
 from crypto.roots import Roots
 from crypto.tree import SQL, Tree
-from domain.errors import LedgerBroken, ShredRefused
+from domain.errors import KeyExpired, LedgerBroken, ShredRefused
 from domain.ids import TenantId, ThingId
 from domain.requests import abandon_shred
 from services import finding
@@ -93,12 +93,13 @@ class Destroying:
                 self._abandon(cursor, row)
                 return None
             register = Register(tree, tenant)
+            on_line = self._on_line(tree, register, line) if line is not None else []
             if row["kind"] == "thing":
                 targets, people = [row["target"]], []
                 rows_of(cursor, SQL.take_things.sql, thing_ids=targets)
                 rows_of(cursor, SQL.take_leaves_of_thing.sql, thing_id=row["target"])
             else:
-                people = self._take_group(cursor, row["targets"])
+                people = self._take_group(cursor, [*row["targets"], *on_line])
                 targets = [person["subject_id"] for person in people]
             if line is None and self._is_held(tree, {*targets}.difference(row["targets"]), targets if people else ()):
                 # Somebody or something that came to the person since the approval is held, and would go along.
@@ -109,9 +110,9 @@ class Destroying:
             counts = effect_on(tree, found).as_dict()
             if held is None:
                 # Somebody may have been added who wants to know.
-                held = self._news.hold(tenant, shred, row["target"])
+                held = self._news.hold(tenant, shred, row["targets"])
             if held is not None:
-                self._news.complete(held, row["target"])
+                self._news.complete(held, targets)
             outbox.stop_following(cursor)
             # Not before: whoever had to be waited for could still read.
             at = self._clock()
@@ -142,6 +143,21 @@ class Destroying:
             # A copy from before the shred is older than the log, whether or not anything was taken in since.
             rows_of(cursor, SQL.next_issue.sql)
         return line
+
+    def _on_line(self, tree: Tree, register: Register, line: Line) -> Sequence[UUID]:
+        """Fence what a line says, and name whom this database knows of those who went with it.
+
+        The row may be from a copy that was made while the shred was under way: whoever was merged into the person
+        afterwards, and what else led there, stands on the line alone. Where that has expired, the row has to do.
+        """
+        try:
+            fences = self._ledger.fences_of(line)
+        except KeyExpired:
+            return ()
+        if fences.key is not None:
+            tree.adopt_service_key(line.tenant, "fence", quarter(line.at), fences.key)
+        register.fence_tags(fences.tags, line.at)
+        return [row["id"] for row in rows_of(tree.cursor, SQL.known_ids.sql, ids=list(fences.targets))]
 
     def is_closing(self, cursor: Cursor[DictRow], tenant: TenantId) -> bool:
         """Tell whether the closing of a tenant is past its line, and waits for the shreds that were begun before."""

@@ -94,9 +94,21 @@ def inside(tree: Tree, id_: UUID, reference: Kind | None = None, *, beneath: boo
 
 
 def of_people(tree: Tree, ids: Sequence[UUID]) -> Found:
-    """Describe some people, the first of them as the one whom it is about, and what is theirs; nobody besides."""
+    """Describe some people, the first of them as the one whom it is about, and what is theirs; nobody besides.
+
+    Raises:
+        ReferenceUnknown: one of them is not known.
+    """
     people = tree.people(ids)
+    if not people.keys() >= set(ids):
+        raise ReferenceUnknown("nobody and nothing is known by this id")
     return _person(tree, people[ids[0]], {id_: people[id_].profile for id_ in ids}, None, beneath=True)
+
+
+def of_targets(tree: Tree, ids: Sequence[UUID]) -> Found:
+    """Describe the targets of a shred: one thing, or some people and nobody whom they were merged into."""
+    is_thing = bool(rows_of(tree.cursor, SQL.things_by_id.sql, thing_ids=list(ids[:1])))
+    return inside(tree, ids[0]) if is_thing else of_people(tree, ids)
 
 
 def _person(

@@ -65,7 +65,8 @@ def check_strictly(facts: Facts, keys: KeyStore, ledger: Ledger) -> None:
     with keys.transaction() as cursor:
         kept = rows_of(cursor, SQL.kept_now.sql)[0]["position"]
     # The head is read afterwards, so that what is stored meanwhile does not look like a log from before it.
-    if facts.head() < kept or lines_missing(facts, keys, ledger)[0] or _is_half_restored(keys):
+    is_behind = facts.head() < kept or bool(lines_missing(facts, keys, ledger)[0])
+    if is_behind or _is_half_restored(keys) or _is_cut_off(keys, ledger):
         raise GateShut(
             "log, key database and ledger are not of one time, and this login may not mend that: start sealdesk keep, "
             "or run any command with a login that has the role of the keeper"
@@ -76,6 +77,20 @@ def _is_half_restored(keys: KeyStore) -> bool:
     """Tell whether somebody wrote down what only the ledger told of, and has not carried it out: it opens still."""
     with keys.transaction() as cursor:
         return bool(rows_of(cursor, SQL.told_and_intended.sql, ground=TOLD_BY_THE_LEDGER))
+
+
+def _is_cut_off(keys: KeyStore, ledger: Ledger) -> bool:
+    """Tell whether a line stands whose shred was begun and is not carried out, and nobody is at it: it opens still."""
+    with keys.transaction() as cursor:
+        begun = [row["shred_id"] for row in rows_of(cursor, SQL.intended_shreds.sql)]
+    for shred in begun:
+        if ledger.find(shred) is None:
+            continue
+        with keys.alone(str(shred)) as nobody_is_at_it, keys.transaction() as cursor:
+            # Whoever was at it may have ended well since.
+            if nobody_is_at_it and shred in {row["shred_id"] for row in rows_of(cursor, SQL.intended_shreds.sql)}:
+                return True
+    return False
 
 
 def lines_missing(facts: Facts, keys: KeyStore, ledger: Lines) -> tuple[list[Line], list[Line]]:

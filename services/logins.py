@@ -45,14 +45,16 @@ def read_logins(path: Path) -> list[Wanted]:
     try:
         said = tomllib.loads(path.read_text())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
-        raise SettingsWrong("The file of logins cannot be read, or is no TOML.") from None
+        raise SettingsWrong(f"{path} cannot be read, or is no TOML.") from None
+    if not said:
+        raise SettingsWrong(f"{path} names no login. {_WHAT}")
     roles = {role.short: role for role in Role}
     logins: list[Wanted] = []
     for name, one in said.items():
         if not isinstance(one, dict) or one.keys() - {"may_be", "password_file"} or one.get("may_be") not in roles:
-            raise SettingsWrong(_WHAT)
+            raise SettingsWrong(f"{path}, login {name}: {_WHAT}")
         if name in (*Role,):
-            raise SettingsWrong("A login cannot be called as a role is. " + _WHAT)
+            raise SettingsWrong(f"{path}, login {name}: a login cannot be called as a role is.")
         file = one.get("password_file")
         logins.append(Wanted(name, roles[one["may_be"]], None if file is None else Path(file)))
     return logins
@@ -89,16 +91,16 @@ def _make(connection: Connection[Any], which: str, one: Wanted) -> None:
     if found is None:
         connection.execute(SQL("CREATE ROLE {} LOGIN").format(name))
     elif found[0]:
-        raise SettingsWrong("A login of the file is a superuser, whom no role confines: choose another name.")
+        raise SettingsWrong(f"The login {one.name} is a superuser, whom no role confines: choose another name.")
     if one.password_file is not None:
-        verifier = connection.pgconn.encrypt_password(_password(one.password_file), one.name.encode(), b"scram-sha-256")
+        verifier = connection.pgconn.encrypt_password(_password(one), one.name.encode(), b"scram-sha-256")
         connection.execute(SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(name, Literal(verifier.decode())))
     _take_back(connection, which, one)
     rights.let(connection, which, one.name, one.role, dry_run=False)
     may = {one.role, *(rights.KEEPERS_TOO if one.role is rights.KEEPER else ())}
     if any(login == one.name and role not in may for login, role in rights.who(connection)):
         raise SettingsWrong(
-            f"A login of the file may be more in the {which} database than the file says, through another role of the "
+            f"The login {one.name} may be more in the {which} database than the file says, through another role of the "
             "cluster: revoke that one from it (sealdesk rights show)."
         )
 
@@ -112,11 +114,12 @@ def _take_back(connection: Connection[Any], which: str, one: Wanted) -> None:
             connection.execute(SQL("REVOKE {} FROM {}").format(Identifier(role), Identifier(one.name)))
 
 
-def _password(path: Path) -> bytes:
+def _password(one: Wanted) -> bytes:
+    assert one.password_file is not None
     try:
-        password = path.read_bytes().rstrip(b"\r\n")
+        password = one.password_file.read_bytes().rstrip(b"\r\n")
     except OSError:
         password = b""
     if not password:
-        raise SettingsWrong("The password file of a login cannot be read, or is empty.")
+        raise SettingsWrong(f"The password file of the login {one.name}, {one.password_file}, is empty or unreadable.")
     return password

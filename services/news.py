@@ -87,10 +87,10 @@ class News:
 
     # -- shreds -------------------------------------------------------------------------------------------------
 
-    def hold(self, tenant: TenantId, shred: UUID, target: UUID) -> Held | None:
+    def hold(self, tenant: TenantId, shred: UUID, targets: Sequence[UUID]) -> Held | None:
         """Write down what a shred will have to tell, before it takes any lock; None where nobody wants to know.
 
-        What an earlier attempt held of the same shred is replaced.
+        `targets` is one thing, or everybody who goes. What an earlier attempt held of the same shred is replaced.
         """
         with self._keys.transaction() as cursor:
             tree = Tree(cursor, self._roots)
@@ -99,7 +99,7 @@ class News:
             wanted: list[Kind] = [kind for kind in ERASURES if outbox.wanting(tenant, kind)]
             if not wanted:
                 return None
-            found = finding.inside(tree, target)
+            found = finding.of_targets(tree, targets)
             kind: Kind = "erased" if found.kind == "subject" else "content_erased"
             if kind not in wanted:
                 return None
@@ -116,8 +116,8 @@ class News:
                     pages += 1
             return Held(tenant, kind, shred, news, pages, frozenset(things), rest, len(unnamed))
 
-    def complete(self, held: Held, target: UUID) -> None:
-        """Add what came since, and say who is to be told. Whoever calls this holds the locks of the target.
+    def complete(self, held: Held, targets: Sequence[UUID]) -> None:
+        """Add what came since, and say who is to be told. Whoever calls this holds the locks of the targets.
 
         It has a transaction of its own, so that it stands before the ledger line does. It may run twice. Where nothing
         has a number upstream, or nobody wants to know any more, nobody is to be told, and the release drops the news.
@@ -125,7 +125,7 @@ class News:
         with self._keys.transaction() as cursor:
             tree = Tree(cursor, self._roots)
             outbox = Outbox(tree)
-            found = finding.inside(tree, target)
+            found = finding.of_targets(tree, targets)
             key = outbox.open_key(held.news)
             if key is None:
                 return

@@ -68,10 +68,14 @@ class Restoring:
             return len(unknown)
 
     def _is_pending(self) -> bool:
-        """Tell whether a shred that only the ledger told of is not carried out yet, also one that a crash left."""
+        """Tell whether a shred is not carried out yet that only the ledger told of, or whose line stands on it."""
         with self._keys.transaction() as cursor:
             rows = rows_of(cursor, SQL.unfinished_shreds.sql)
-        return any(row["ground"] == TOLD_BY_THE_LEDGER for row in rows)
+        return any(
+            row["ground"] == TOLD_BY_THE_LEDGER
+            or (row["step"] == "intended" and self._ledger.find(row["shred_id"]) is not None)
+            for row in rows
+        )
 
     def _rewind(self) -> None:
         """Do the key work of the log again from its head, if the log is older than the key database."""
@@ -104,7 +108,7 @@ class Restoring:
                     "kind": line.kind,
                     "target": target,
                     "targets": known or [line.key],
-                    "profile": finding.inside(tree, target).profile if known else line.key,
+                    "profile": finding.of_targets(tree, [target]).profile if known else line.key,
                     "ground": TOLD_BY_THE_LEDGER,
                     "begun_at": line.at,
                 },

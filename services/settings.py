@@ -228,12 +228,13 @@ def _dsn(environ: Mapping[str, str], name: str) -> str | None:
     """Return the DSN of a database, with the password that stands in a file of its own."""
     dsn = environ.get(f"SEALDESK_{name}_DSN") or None
     file = _folder(environ, f"SEALDESK_{name}_PASSWORD_FILE")
-    if file is None:
-        return dsn
     if dsn is None:
-        raise SettingsWrong(f"SEALDESK_{name}_PASSWORD_FILE needs SEALDESK_{name}_DSN.")
+        if file is not None:
+            raise SettingsWrong(f"SEALDESK_{name}_PASSWORD_FILE needs SEALDESK_{name}_DSN.")
+        return None
     try:
-        return make_conninfo(dsn, password=file.read_text().strip())
+        given = {} if file is None else {"password": file.read_text().strip()}
+        return make_conninfo(dsn, **given)
     except (OSError, UnicodeDecodeError):
         raise SettingsWrong(f"SEALDESK_{name}_PASSWORD_FILE: {file} cannot be read.") from None
     except psycopg.Error:

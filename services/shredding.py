@@ -147,21 +147,32 @@ class Shredding:
                     raise ShredRefused("underway", "this is gone, and its shred is not finished: ask again in a moment")
         raise ShredRefused("fenced", "this is gone already: it went with its person, and has no certificate of its own")
 
-    def first_certificates(self, tenant: TenantId, references: Sequence[Reference]) -> dict[UUID, dict[str, Any]]:
-        """Find what `first_certificate` finds of many references, by shred, with one look through the ledger."""
+    def first_certificates(
+        self, tenant: TenantId, references: Sequence[Reference]
+    ) -> tuple[dict[UUID, dict[str, Any]], set[Reference]]:
+        """Find what `first_certificate` finds of many references, by shred, with one look through the ledger.
+
+        Also returns the references that led to one of them; several may lead to the same.
+        """
         with self._keys.transaction() as cursor:
             tree = Tree(cursor, self._roots)
             _, fenced = finding.look_up(tree, tenant, references)
             register = Register(tree, tenant)
-            tags = {tag for index, _ in fenced.values() for tag in register.tags_of_all_periods(index)}
+            tags = {
+                tag: reference
+                for reference, (index, _) in fenced.items()
+                for tag in register.tags_of_all_periods(index)
+            }
         found: dict[UUID, dict[str, Any]] = {}
+        led = set[Reference]()
         for line in self._ledger.read() if tags else ():
-            if line.tenant == tenant and tags.intersection(self._tags(line)):
+            if line.tenant == tenant and (hit := tags.keys() & set(self._tags(line))):
                 with self._keys.transaction() as cursor:
                     rows = rows_of(cursor, SQL.shred_by_id.sql, shred_id=line.shred)
                 if rows and rows[0]["certificate"] is not None:
                     found[line.shred] = dict(rows[0]["certificate"])
-        return found
+                    led.update(tags[tag] for tag in hit)
+        return found, led
 
     def _tags(self, line: Line) -> tuple[bytes, ...]:
         try:
@@ -273,7 +284,7 @@ class Shredding:
             self._access_line(order.tenant, [shred], order.actor)
         values = self._values(found, order) if needed else ()
         known = self._proving.known(order.tenant, found) if order.prove else None
-        held = self._news.hold(order.tenant, shred, found.id)
+        held = self._news.hold(order.tenant, shred, [*found.group] or [found.id])
         begun = self._destroy_and_tell(shred, values, held, may_begin=True, known=known)
         if begun is None:
             self._refuse_closed(order.tenant)
@@ -395,7 +406,7 @@ class Shredding:
             row = rows_of(cursor, SQL.shred_by_id.sql, shred_id=shred)[0]
         # Behind the ledger line nothing is taken back, so what recipients must be told is written down once more.
         goes_on = row["step"] == "intended" and self._ledger.find(shred) is not None
-        held = self._news.hold(TenantId(row["tenant"]), shred, row["target"]) if goes_on else None
+        held = self._news.hold(TenantId(row["tenant"]), shred, row["targets"]) if goes_on else None
         return self._destroy_and_tell(shred, (), held, may_begin=False)
 
     def _destroy_and_tell(

@@ -97,7 +97,9 @@ class Tenants:
         known = self.by_name()
         if name is not None:
             if name not in known:
-                raise SettingsWrong("there is no tenant of that name; add it with: sealdesk tenant add NAME")
+                raise SettingsWrong(
+                    "there is no tenant of that name: see sealdesk tenant list, or add it: sealdesk tenant add NAME"
+                )
             return known[name]
         if not known:
             raise SettingsWrong("there is no tenant yet; import something, or: sealdesk tenant add NAME")

@@ -91,6 +91,13 @@ def write_effect(effect: Effect, *, json: bool) -> None:
         write_line(line)
 
 
+def living_in_words(found: Sequence[dict[str, Any]]) -> str:
+    """Say what a search of the texts of others found, of one person or of some."""
+    if not all(one["searched"] for one in found):
+        return "living texts: not searched"
+    return f"living texts: {sum(one['found'] for one in found)} say a name"
+
+
 def account_of(effect: Effect) -> list[str]:
     """Say what a shred takes, in sentences."""
     whole = {"tickets": effect.tickets, "calls": effect.calls, "chats": effect.chats, "forum posts": effect.posts}
@@ -125,11 +132,10 @@ def hand_over(certificate: dict[str, Any], out: Path | None, *, json: bool) -> N
     write_line(f"residue found: {certificate['residue']['found']}")
     if changed := certificate["residue"]["not_judged"]:
         write_line(f"seals that somebody has changed, so that nobody can say whether they open: {changed}")
-    living = certificate["living_text"]
     if certificate["told"]["recipients"]:
         told = certificate["told"]
         write_line(f"recipients who have acknowledged: {told['acknowledged']} of {told['recipients']}")
-    write_line(f"living texts: {living['found']} say a name" if living["searched"] else "living texts: not searched")
+    write_line(living_in_words([certificate["living_text"]]))
     write_line(f"certificate {certificate['certificate_id']}{f' in {out}' if out else ''}")
 
 

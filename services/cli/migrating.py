@@ -83,6 +83,9 @@ def databases_of(data: Path | None, *, make: bool = True) -> Iterator[dict[Schem
         return
     settings = Settings.read(data, make=make)
     if not make and not embedded.are_made(settings):
-        raise SettingsWrong(f"{settings.data} holds no databases: nothing was started in this data folder yet.")
+        raise SettingsWrong(
+            f"{settings.data} holds no databases: nothing was started in this data folder yet, or it is another one; "
+            "sealdesk migrate makes them."
+        )
     with embedded.serving(settings) as endpoints:
         yield {LOG: endpoints.log_dsn, KEYS: endpoints.keys_dsn}

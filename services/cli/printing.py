@@ -62,10 +62,15 @@ def table(
     title: str | None = None,
     *,
     spare: Sequence[str] = (),
+    whole: bool = False,
 ) -> None:
-    """Write a table; where it is too wide, without the columns that it can spare, the first of these first."""
+    """Write a table; where it is too wide, without the columns that it can spare, the first of these first.
+
+    `whole` is for our own words, and for names of which nobody may take one for another: no cell is cut.
+    """
     console = screen()
-    cells = [[shown(cell) for cell in row] for row in rows]
+    longest = None if whole else CELL_CHARACTERS
+    cells = [[shown(cell, longest) for cell in row] for row in rows]
     widths = [max([len(heading), *(len(row[at]) for row in cells)]) for at, heading in enumerate(headings)]
     kept = list(range(len(headings)))
     for heading in spare:
@@ -90,8 +95,8 @@ def screen() -> Console:
     return Console(file=sys.stdout, width=width, highlight=False)
 
 
-def shown(cell: object) -> str:
-    """Write a cell on one line, without anything that a terminal would obey."""
+def shown(cell: object, longest: int | None = CELL_CHARACTERS) -> str:
+    """Write a cell on one line, without anything that a terminal would obey; of a long one the beginning."""
     match cell:
         case None:
             return ""
@@ -106,11 +111,11 @@ def shown(cell: object) -> str:
         case {"broken": True}:
             return "(seal broken)"
         case list():
-            text = ", ".join(shown(item) for item in cell)
+            text = ", ".join(shown(item, longest) for item in cell)
         case _:
             text = str(cell)
     harmless = "".join(" " if unicodedata.category(sign)[0] in "CZ" else sign for sign in text)
-    return harmless if len(harmless) <= CELL_CHARACTERS else harmless[: CELL_CHARACTERS - 1] + "…"
+    return harmless if longest is None or len(harmless) <= longest else harmless[: longest - 1] + "…"
 
 
 class Advance:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -15,8 +16,26 @@ from services.cli.migrating import databases_of
 from services.cli.options import Data, Json
 from services.cli.printing import table, write_json, write_line
 from services.logins import provide, read_logins
+from services.settings import keys_dsn_of, log_dsn_of
 
 commands = typer.Typer(help="Who may do what in the two databases: roles, and the logins that may take them.")
+
+
+@contextmanager
+def _served(data: Path | None) -> Iterator[dict[schema.Schema, str]]:
+    """Find the databases of an installation whose processes have logins of their own.
+
+    Raises:
+        SettingsWrong: they are those of a data folder. Whoever starts there is the owner and does everything; a login
+            for the projector would make all of them leave the read models to a process that never comes.
+    """
+    if log_dsn_of() is None and keys_dsn_of() is None:
+        raise SettingsWrong(
+            "Logins are for databases that somebody else runs: set SEALDESK_LOG_DSN and SEALDESK_KEYS_DSN. In a data "
+            "folder whoever starts does everything as the owner."
+        )
+    with databases_of(data) as databases:
+        yield databases
 
 
 @commands.command("show")
@@ -28,7 +47,7 @@ def show(json: Json = False, data: Data = None) -> None:
         sealdesk rights show
     """
     logins: dict[str, list[dict[str, str]]] = {}
-    with databases_of(data) as databases:
+    with databases_of(data, make=False) as databases:
         for one, dsn in databases.items():
             with schema.connected(one, dsn) as connection:
                 logins[one.what] = [{"login": login, "role": role} for login, role in rights.who(connection)]
@@ -42,9 +61,9 @@ def show(json: Json = False, data: Data = None) -> None:
         return
     for which, tables in declared.items():
         rows = [(name, role.short, given[role]) for name, given in tables.items() for role in Role if role in given]
-        table((which, "role", "may"), rows)
+        table((which, "role", "may"), rows, whole=True)
     for which, found in logins.items():
-        table((f"login ({which})", "may be"), [(row["login"], row["role"]) for row in found])
+        table((f"login ({which})", "may be"), [(row["login"], row["role"]) for row in found], whole=True)
 
 
 @commands.command("grant")
@@ -72,7 +91,7 @@ def grant(
     if to not in roles:
         raise SettingsWrong(f"--to is one of {', '.join(roles)}.")
     done: list[dict[str, object]] = []
-    with databases_of(data) as databases, ExitStack() as stack:
+    with _served(data) as databases, ExitStack() as stack:
         ways = {one: stack.enter_context(schema.connected(one, dsn)) for one, dsn in databases.items()}
         # Both are asked before anything is granted in one of them.
         for one, connection in ways.items():
@@ -105,7 +124,7 @@ def logins(
     """
     wanted = read_logins(file)
     made: dict[str, list[str]] = {}
-    with databases_of(data) as databases:
+    with _served(data) as databases:
         for one, dsn in databases.items():
             with schema.connected(one, dsn) as connection:
                 made[one.what] = provide(connection, one.what, wanted)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
@@ -19,6 +20,7 @@ from services.cli.handing_over import (
     account_of,
     hand_over,
     is_proven,
+    living_in_words,
     proofs_in_words,
     searching,
     write_certificates,
@@ -313,10 +315,10 @@ def _shred_all(asked: _Asked, file: Path, tenant: str | None, data: Path | None)
                 gone.append(one)
             else:
                 people[target.id] = target
-        first = house.shredding.first_certificates(account, gone) if gone else {}
+        first, before = house.shredding.first_certificates(account, gone)
         effect = sum((house.shredding.effect(target) for target in people.values()), Effect())
         if asked.dry_run:
-            tell(f"{len(people)} people; {len(gone)} of the file are not known, or were shredded already")
+            tell(f"{len(people)} people; {_of_the_rest(gone, before)}")
             write_effect(effect, json=asked.json)
             return
         if not asked.yes:
@@ -342,17 +344,23 @@ def _shred_all(asked: _Asked, file: Path, tenant: str | None, data: Path | None)
         found_left = sum(certificate["residue"]["found"] for certificate in certificates)
         write_line(f"shredded: {len(certificates)} people, {effect.facts} facts")
         write_line(f"residue found: {found_left}")
+        if certificates:
+            write_line(living_in_words([certificate["living_text"] for certificate in certificates]))
     if asked.prove:
-        for line in proofs_in_words([*first.values(), *certificates]):
-            (tell if asked.json else write_line)(line)
-    if first:
-        tell(f"shredded before, with their first certificates: {len(first)}")
+        for whose, some in (("shredded before; ", [*first.values()]), ("", certificates)):
+            for line in proofs_in_words(some):
+                (tell if asked.json else write_line)(f"{whose}{line}")
     if gone or refused:
-        tell(f"not known, or shredded already: {len(gone)}; refused because of a hold: {refused}")
+        tell(f"{_of_the_rest(gone, before)}; refused because of a hold: {refused}")
     if refused:
         raise typer.Exit(ShredRefused.exit_status)
     if asked.prove and not all(map(is_proven, [*first.values(), *certificates])):
         raise typer.Exit(1)
+
+
+def _of_the_rest(gone: Sequence[Reference], before: set[Reference]) -> str:
+    """Count those of a file who cannot be shredded; whose first certificate is there is known to have gone."""
+    return f"shredded before, with their first certificates: {len(before)}; not known: {len({*gone} - before)}"
 
 
 def _hand_over(certificate: dict[str, Any], asked: _Asked) -> None:

@@ -129,8 +129,11 @@ def close(
         tenant = house.tenants.named(name)
         first = house.closing.first_certificate(tenant.id)
         if first is not None:
-            tell("this tenant was closed already; here is the first certificate")
+            tell(f"this tenant was closed already{', nothing would go' * dry_run}; here is the first certificate")
             _hand_over(first, None if dry_run else out, json=json)
+            if export is not None:
+                tell("nothing was exported: its data went when it was closed")
+                raise typer.Exit(1)
             return
         leaving = house.closing.effect(tenant.id)
         if dry_run:
@@ -239,7 +242,7 @@ def list_all(json: Json = False, data: Data = None) -> None:
         )
         return
     rows = [(name, ", ".join(words[name]) or "none", _day(known[name], "")) for name in sorted(words)]
-    table(("tenant", "words", "closed"), rows)
+    table(("tenant", "words", "closed"), rows, whole=True)
 
 
 def _day(tenant: Tenant, otherwise: str | None) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,15 @@ def test_everybody_in_a_file_is_forgotten_and_the_others_stay(desk: Sealdesk, tm
     assert desk.done("query", "reports", "--json").out == reports
     again = desk("shred", "contact", "--from", str(people), "--ground", "test", "--yes")
     assert again.status == 0
-    assert "not known, or shredded already: 4" in again.err
+    # Two lines named the same person, and one nobody.
+    assert "shredded before, with their first certificates: 3; not known: 1;" in again.err
+
+
+def test_texts_of_the_living_are_counted_over_everybody_of_a_file(desk: Sealdesk) -> None:
+    ended = desk.done(
+        "shred", "contact", "--from", "-", "--ground", "test", "--yes", "--living", stdin=b"contact 1\ncontact 2\n"
+    )
+    assert re.search("^living texts: [0-9]+ say a name$", ended.out, re.MULTILINE)
 
 
 def test_whoever_is_held_stays_and_keeps_nobody_else(desk: Sealdesk) -> None:

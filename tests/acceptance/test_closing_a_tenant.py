@@ -72,6 +72,12 @@ def test_the_end_of_a_contract(sealdesk: Sealdesk, tmp_path: Path) -> None:
     listed = {row["name"]: row["closed"] is not None for row in sealdesk.json("tenant", "list")}
     assert listed == {"acme": True, "globex": False}
     assert sealdesk.json(*CLOSE, "--yes") == said
+    too_late = sealdesk(*CLOSE, "--yes", "--export", str(tmp_path / "second"))
+    assert (too_late.status, "nothing was exported" in too_late.err) == (1, True)
+    assert not (tmp_path / "second").exists()
+    assert "nothing would go" in sealdesk.done(*CLOSE, "--dry-run").err
+    unknown = sealdesk("tenant", "close", "amce", "--ground", "contract-end", "--yes")
+    assert (unknown.status, "sealdesk tenant list" in unknown.err) == (2, True)
     assert [row["name"] for row in sealdesk.json("query", "contacts", "--tenant", "globex", *WHY)] == ["Gus"]
     sealdesk.done("keys", "check", "--deep")
     sealdesk.done("verify", "--tenant", "acme")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,8 +19,8 @@ from crypto.roots import FileRoots
 from crypto.wrapping import Key
 from domain.errors import LedgerBroken
 from domain.ids import TenantId
+from tests.appending import told_by
 
-REPOSITORY = Path(__file__).parents[2]
 SIGNING = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
 
 APPEND = """
@@ -120,18 +119,7 @@ def test_a_line_that_was_changed_in_one_place_is_not_taken_over(tmp_path: Path) 
 def test_processes_that_append_at_once_make_one_chain_in_both_places(tmp_path: Path) -> None:
     first = shred(mirrored(tmp_path))
     words = [sys.executable, "-c", APPEND, str(tmp_path)]
-    writers = [
-        subprocess.Popen(words, cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        for _ in range(3)
-    ]
-    for writer in writers:
-        assert writer.stdout is not None
-        assert writer.stdout.readline() == "ready\n"
-    for writer in writers:
-        assert writer.stdin is not None
-        writer.stdin.write("go\n")
-        writer.stdin.flush()
-    told = sorted(tuple(said.split()) for writer in writers for said in writer.communicate()[0].splitlines())
+    told = told_by(words, 3)
     lines = list(place(tmp_path, "first").read())
     assert lines == list(place(tmp_path, "second").read())
     assert [line.number for line in lines] == list(range(1, 47))

@@ -557,9 +557,11 @@ def test_a_dry_run_makes_no_house_where_none_is(tmp_path: Path) -> None:
     data, places = tmp_path / "data", {"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path / "config")}
     given = {f"SEALDESK_{name.upper()}": str(tmp_path / name) for name in ("roots", "ledger", "signing")}
     for environ in (places, places | given):
-        status, out, err = _sealdesk(environ, "migrate", "--dry-run", "--data", str(data))
-        assert (status, out) == (2, "")
-        assert "nothing was started in" in err
+        for words in (("migrate", "--dry-run"), ("rights", "show")):
+            status, out, err = _sealdesk(environ, *words, "--data", str(data))
+            assert (status, out) == (2, "")
+            assert "nothing was started in" in err
+            assert environ is places or "sealdesk migrate makes them" in err
         assert not list(tmp_path.iterdir())
 
 

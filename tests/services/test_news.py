@@ -402,7 +402,7 @@ def test_where_nobody_wants_to_know_it_does_not_matter_how_much_there_is(
     found = desk.house.shredding.find(desk.tenant.id, Reference(Kind.EMAIL, "ann@example.org"))
     # Looking the person up would read a row for each of the person's things.
     monkeypatch.setattr(finding, "inside", _dying)
-    assert desk.house.news.hold(desk.tenant.id, uuid4(), found.id) is None
+    assert desk.house.news.hold(desk.tenant.id, uuid4(), [found.id]) is None
 
 
 # -- seals that were changed ----------------------------------------------------------------------------------------
@@ -465,7 +465,7 @@ def test_a_seal_whose_header_was_changed_hides_no_name_of_others(desk: Desk) -> 
     with desk.house.as_login.cursor() as cursor:
         cursor.execute("UPDATE facts_events SET seal = set_byte(seal, 0, 9) WHERE originator_id = %s", [found.id])
     desk.house.facts.streams([person.profile])
-    held = desk.house.news.hold(desk.tenant.id, uuid4(), person.id)
+    held = desk.house.news.hold(desk.tenant.id, uuid4(), [person.id])
     assert held is not None
     assert (held.rest, held.unnamed) == ((), 1)
 
@@ -961,3 +961,31 @@ def test_news_of_the_log_about_somebody_who_was_shredded_is_residue(desk: Desk) 
         box = Outbox(Tree(cursor, desk.house.roots))
         box.begin(desk.tenant.id, "rectified", position=10**9, person=person, at=datetime.now(UTC))
     assert residue(desk) == 1
+
+
+@pytest.mark.parametrize("when", ["before it is written down", "before it is completed"])
+def test_nobody_is_told_to_forget_whoever_the_person_was_merged_into_since_the_approval(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    recipient(desk)
+    desk.happens("contact.created", "contact 11", id=11, name="Eve Early", email="eve@example.org")
+    desk.happens("contact.created", "contact 12", id=12, name="Bo Brook", email="bo@example.org")
+    desk.happens("ticket.opened", "ticket 40", id=40, requester_id=11, subject="help")
+    desk.happens("ticket.opened", "ticket 41", id=41, requester_id=12, subject="and I")
+    of, name = (desk.house.news, "hold") if when == "before it is written down" else (desk.house.shredding, "_destroy")
+    real, merged = getattr(of, name), list[bool]()
+
+    def merging(*args: Any, **named: Any) -> Any:
+        if not merged:
+            merged.append(True)
+            said = desk.happens("contact.merged", "contact 12", primary_contact_id=12, secondary_contact_ids=[11])
+            assert said.stored == 1
+        return real(*args, **named)
+
+    monkeypatch.setattr(of, name, merging)
+    desk.shred("eve@example.org")
+    assert merged
+    assert "Bo Brook" in [row["name"] for row in desk.contacts()]
+    things = {thing for *_, named in told(desk.house) for thing in named}
+    assert {"contact 11", "ticket 40"} <= things
+    assert not {"contact 12", "ticket 41"} & things

@@ -15,6 +15,7 @@ import pytest
 
 from crypto.integrity import Integrity
 from crypto.keystore import rows_of
+from crypto.tree import Tree
 from crypto.turning import Turning
 from domain.errors import GateShut, KeysBehind, KeysUnavailable, LedgerBroken, LedgerUnavailable
 from domain.personal import Kind, Reference
@@ -23,6 +24,7 @@ from services.cli.app import run
 from services.drill import Copies
 from services.embedded import Endpoints
 from services.restoring import Restoring
+from services.shredding import Order
 from services.wiring import House, now
 from tests.desks import Desk, desk_house
 
@@ -68,6 +70,23 @@ def filled(databases: Endpoints, tmp_path: Path, copies: Copies) -> Copies:
     return copies
 
 
+class Crash(BaseException):
+    """The process ends here."""
+
+
+def dying(*_: Any, **__: Any) -> None:
+    raise Crash
+
+
+def go_on(house: House) -> None:
+    """Let the process that began a shred go on with it, although others came in between."""
+    with house.keys.transaction() as cursor:
+        [row] = rows_of(cursor, "SELECT shred_id FROM shreds")
+    begun = house.shredding._destroy_and_tell(row["shred_id"], (), None, may_begin=True)
+    assert begun is not None
+    house.shredding._finish([begun], search_living=False)
+
+
 def turn(house: House) -> None:
     """Turn the epoch and destroy the root before it, at once."""
     turning = Turning(house.keys, house.roots, now)
@@ -106,6 +125,82 @@ def test_after_a_restore_within_an_epoch_shreds_are_carried_out_again_before_any
         assert desk.happens("contact.updated", "contact 2", id=2, name="bobby").stored == 1
     with desk_house(databases, tmp_path) as again:
         assert names(Desk(again)) == {"bobby"}
+
+
+@pytest.mark.parametrize("which", [("keys", "log"), ("keys",)], ids=" and ".join)
+def test_a_copy_that_was_made_during_a_shred_is_brought_up_to_all_that_its_line_says(
+    databases: Endpoints, tmp_path: Path, copies: Copies, monkeypatch: pytest.MonkeyPatch, which: tuple[str, ...]
+) -> None:
+    """The copy has the row as it was approved. Whoever was merged in since, and a new address, is on the line alone."""
+    with opened(databases, tmp_path) as desk:
+        fill(desk)
+        with monkeypatch.context() as patch:
+            patch.setattr(desk.house.shredding, "_destroy", dying)
+            with pytest.raises(Crash):
+                desk.shred("contact 1")
+    copies.make("b0")
+    with desk_house(databases, tmp_path) as house:
+        desk = desk_of(house)
+        assert desk.happens("contact.updated", "contact 1", id=1, email="second@example.org").stored == 1
+        merged = desk.happens("contact.merged", "contact 1", primary_contact_id=1, secondary_contact_ids=[3])
+        assert merged.stored == 1
+        go_on(house)
+        assert names(desk) == {"bob"}
+    copies.restore("b0", *which)
+    if which == ("keys",):
+        with wiring.databases(databases) as (facts, keys):
+            gate.accept_loss(facts, keys)
+    with desk_house(databases, tmp_path) as house:
+        desk = desk_of(house)
+        assert names(desk) == {"bob"}
+        for number, address in enumerate(("ann@example.org", "second@example.org", "cy@example.org"), start=80):
+            late = desk.happens("ticket.opened", f"ticket {number}", id=number, email=address, subject="late")
+            assert late.refused == 1, address
+        assert sum(house.residue.of_all(desk.tenant.id).values()) == 0
+        assert Integrity(house.keys, house.roots, house.ledger, now).check().is_clean
+
+
+def test_whoever_may_not_mend_gets_nothing_while_a_line_is_not_carried_out_and_nobody_is_at_it(
+    databases: Endpoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with desk_house(databases, tmp_path) as house:
+        desk = Desk(house)
+        fill(desk)
+        with monkeypatch.context() as patch:
+            patch.setattr(Tree, "destroy_subjects", dying)
+            with pytest.raises(Crash):
+                desk.shred("contact 1")
+        with pytest.raises(GateShut, match="may not mend"):
+            gate.check_strictly(house.facts, house.keys, house.ledger)
+        [shred] = [line.shred for line in house.ledger.read()]
+        with house.keys.alone(str(shred)):
+            # Somebody is at it, and the next look finds it done.
+            gate.check_strictly(house.facts, house.keys, house.ledger)
+        house.shredding.resume()
+        gate.check_strictly(house.facts, house.keys, house.ledger)
+        assert names(desk) == {"bob", "cy"}
+
+
+def test_the_fact_of_a_shred_is_told_of_the_one_who_went_and_not_of_whom_that_one_was_merged_into(
+    databases: Endpoints, tmp_path: Path, copies: Copies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(databases, tmp_path) as desk:
+        fill(desk)
+        found = desk.house.shredding.find(desk.tenant.id, Reference(Kind.PERSON, "1"))
+        merged = desk.happens("contact.merged", "contact 2", primary_contact_id=2, secondary_contact_ids=[1])
+        assert merged.stored == 1
+    copies.make("b0")
+    with opened(databases, tmp_path) as desk:
+        # As if the merge had come between the look and the row.
+        with monkeypatch.context() as patch:
+            patch.setattr(desk.house.shredding, "_again", lambda tenant, found: found)
+            desk.house.shredding.request(found, Order(desk.tenant.id, "test", "tester"))
+        assert names(desk) == {"bob", "cy"}
+    copies.restore("b0")
+    with opened(databases, tmp_path) as desk:
+        assert names(desk) == {"bob", "cy"}
+        desk.house.projecting.rebuild("contacts")
+        assert names(desk) == {"bob", "cy"}
 
 
 def test_once_the_old_root_is_destroyed_an_older_copy_of_the_keys_opens_nothing(

@@ -693,11 +693,11 @@ def test_the_logins_of_a_file_are_made_with_their_passwords_and_what_each_may_be
 
 
 @pytest.mark.parametrize(
-    "text", ["no toml", '[a]\nmay_be = "owner"', "[a]", 'a = "intake"', '[sealdesk_keeper]\nmay_be = "keeper"']
+    "text", ["", "no toml", '[a]\nmay_be = "owner"', "[a]", 'a = "intake"', '[sealdesk_keeper]\nmay_be = "keeper"']
 )
 def test_a_file_of_logins_that_says_something_else_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "logins.toml").write_text(text)
-    with pytest.raises(SettingsWrong):
+    with pytest.raises(SettingsWrong, match=r"logins\.toml"):
         read_logins(tmp_path / "logins.toml")
 
 
@@ -732,6 +732,31 @@ def test_the_command_shows_what_is_declared_and_grants_only_after_a_dry_run_by_h
             assert (name, "sealdesk_intake") in rights.who(owner)
         assert run(["rights", "grant", name, "--to", "owner"]) == 2
         assert "--to is one of" in capsys.readouterr().err
+
+
+def test_nothing_of_what_is_declared_is_cut(
+    databases: Endpoints, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SEALDESK_LOG_DSN", databases.log_dsn)
+    monkeypatch.setenv("SEALDESK_KEYS_DSN", databases.keys_dsn)
+    monkeypatch.setenv("COLUMNS", "300")
+    longest = max((said for given in KEYS.values() for said in given.values()), key=len)
+    assert run(["rights", "show"]) == 0
+    assert longest in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", ["logins {}", "grant desk --to projector"])
+def test_a_data_folder_has_no_logins(
+    words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A login for the projector would leave the read models to a process that never comes."""
+    for name in ("SEALDESK_LOG_DSN", "SEALDESK_KEYS_DSN"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "logins.toml").write_text('[desk]\nmay_be = "projector"\n')
+    asked = words.format(tmp_path / "logins.toml").split()
+    assert run(["rights", *asked, "--data", str(tmp_path / "data")]) == 2
+    assert "SEALDESK_LOG_DSN" in capsys.readouterr().err
+    assert not (tmp_path / "data").exists()
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from domain.errors import SettingsWrong
-from services.settings import Settings, listen_of, log_dsn_of
+from services.settings import Settings, keys_dsn_of, listen_of, log_dsn_of
 
 PASSWORD = "dsn-password-a81f"
 DSNS = {
@@ -200,3 +200,6 @@ def test_a_password_file_that_helps_nobody_is_refused_and_not_repeated(tmp_path:
         log_dsn_of({"SEALDESK_LOG_PASSWORD_FILE": str(file), "SEALDESK_LOG_DSN": f"secret {PASSWORD}"})
     assert PASSWORD not in str(refused.value)
     assert refused.value.__suppress_context__
+    with pytest.raises(SettingsWrong, match="SEALDESK_KEYS_DSN") as refused:
+        keys_dsn_of({"SEALDESK_KEYS_DSN": f"host=keys dbnam={PASSWORD}"})
+    assert PASSWORD not in str(refused.value)

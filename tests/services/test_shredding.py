@@ -139,7 +139,7 @@ def test_a_crash_between_ledger_line_and_commit_is_carried_out_at_the_next_start
                 desk.shred("ann@example.org")
         assert opened.ledger.head() == 1
     with desk_house(databases, tmp_path) as again:
-        assert again.shredding.resume() == 1
+        assert again.shredding.resume() == 0, "the start has carried it out"
         assert Desk(again).tickets()[0]["erased"]
         assert again.ledger.head() == 1
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -20,9 +19,9 @@ from domain.errors import LedgerBroken, LedgerUnavailable, SettingsWrong
 from domain.ids import TenantId
 from services.ledgers.bucket import BucketLedger
 from tests import buckets
+from tests.appending import told_by
 from tests.proxies import Proxy
 
-REPOSITORY = Path(__file__).parents[3]
 SIGNING = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
 
 APPEND = """
@@ -220,18 +219,7 @@ def test_processes_that_append_at_once_make_one_unbroken_chain(server: str, buck
     ledger = open_ledger(server, bucket, tmp_path)
     first = shred(ledger)
     words = [sys.executable, "-c", APPEND, server, bucket, str(tmp_path), "6"]
-    writers = [
-        subprocess.Popen(words, cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
-    for writer in writers:
-        assert writer.stdout is not None
-        assert writer.stdout.readline() == "ready\n"
-    for writer in writers:
-        assert writer.stdin is not None
-        writer.stdin.write("go\n")
-        writer.stdin.flush()
-    told = sorted(tuple(said.split()) for writer in writers for said in writer.communicate()[0].splitlines())
+    told = told_by(words, 2)
     read = list(ledger.read())
     assert [line.number for line in read] == list(range(1, 14))
     assert read[0] == first

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any
 
 import psycopg
@@ -27,11 +25,10 @@ from services.proving.gathering import Gathering, Known, needles_of
 from services.proving.matching import Matcher
 from services.proving.places import Searched
 from services.proving.proof import Proof, Proving
-from services.rights import KEEPER, PROJECTOR
+from services.rights import KEEPER
 from services.shredding import Order
-from services.wiring import projector
 from tests.desks import AT, Desk, desk_house
-from tests.logins import Logins, logins
+from tests.logins import Logins, logins, projected
 
 ANN = Reference(Kind.EMAIL, "ann@example.org")
 
@@ -310,25 +307,6 @@ def test_what_was_found_before_a_place_broke_off_breaks_the_proof(desk: Desk, mo
     assert {"place": everywhere.REST_OF_LOG, "why": "it could not be read to its end"} in proof["not_searched"]
 
 
-@contextmanager
-def folding(log_dsn: str) -> Iterator[None]:
-    """Have a projector fold what is new while the block runs: a keeper waits for one."""
-    ended = Event()
-
-    def fold() -> None:
-        with projector(log_dsn) as opened:
-            while not ended.wait(0.1):
-                opened.projecting.catch_up()
-
-    thread = Thread(target=fold)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-
-
 def shred_as_keeper(made: Logins, folder: Path, reference: Reference) -> dict[str, Any]:
     with desk_house(made.of(KEEPER), folder) as opened:
         tenant = opened.tenants.named("acme").id
@@ -340,7 +318,7 @@ def shred_as_keeper(made: Logins, folder: Path, reference: Reference) -> dict[st
 def test_a_keeper_proves_what_it_may_read_and_is_told_what_it_may_not(databases: Endpoints, tmp_path: Path) -> None:
     with desk_house(databases, tmp_path) as opened:
         filled(Desk(opened)).tickets()
-    with logins(databases) as made, folding(made.dsn("log", PROJECTOR)):
+    with logins(databases) as made, projected(made):
         proof = shred_as_keeper(made, tmp_path, ANN)
         assert (proof["outcome"], proof["tables_read"]) == ("holds", True)
         assert {one["place"] for one in proof["not_searched"] if one["why"] == UNREAD} == {
