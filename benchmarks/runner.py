@@ -9,7 +9,7 @@ It is spared whatever forgetting costs: nobody is ever looked up among the shred
 
 from __future__ import annotations
 
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -66,7 +66,6 @@ class Told:
             "day": self.at[:10],
             "owners": self.owners,
             "fields": self.fields,
-            "seal": b64decode(self.seal),
         }
 
 

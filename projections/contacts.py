@@ -7,7 +7,7 @@ purpose that is no word is never taken for another one.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from datetime import date, datetime
 from operator import attrgetter
 from typing import Any
@@ -136,11 +136,11 @@ class ProfileRow:
     blocked: bool
     former_agent: bool
     avatar: UUID | None
-    seals: tuple[FieldsOfSeal, ...] = field(repr=False)
+    seals: tuple[FieldsOfSeal, ...]
 
     @property
-    def personal(self) -> Mapping[str, bytes | None]:
-        """Return the seal of each personal field, or None for shredded. Absent: never given."""
+    def personal(self) -> Mapping[str, int | None]:
+        """Return where the seal of each personal field stands, or None for shredded. Absent: never given."""
         return seals.by_field(self.seals)
 
 
@@ -157,8 +157,8 @@ class ConsentRow:
     given_at: datetime | None
     withdrawn_at: datetime | None
     position: int
-    seals: tuple[FieldsOfSeal, ...] = field(repr=False)
-    withdrawn_seals: tuple[FieldsOfSeal, ...] = field(default=(), repr=False)
+    seals: tuple[FieldsOfSeal, ...]
+    withdrawn_seals: tuple[FieldsOfSeal, ...] = ()
 
 
 def rows(
@@ -183,8 +183,8 @@ def rows(
     }  # fmt: skip
     with connection.transaction(), connection.cursor("people", row_factory=tuple_row) as cursor:
         cursor.execute(_SQL["list"], choice, binary=True)
-        for *columns, names, contents in cursor:
-            yield ProfileRow(*[*columns, seals.read(names, contents)])
+        for *columns, names, places in cursor:
+            yield ProfileRow(*[*columns, seals.read(names, places)])
 
 
 def consents(
@@ -194,8 +194,8 @@ def consents(
     found: dict[ThingId, list[ConsentRow]] = {profile: [] for profile in profiles}
     with connection.transaction(), connection.cursor(row_factory=tuple_row, binary=True) as cursor:
         cursor.execute(_SQL["list_consents"], {"tenant": tenant, "profiles": list(profiles)})
-        for profile, position, given, at, purpose, wording, names, content in cursor:
-            kept = (FieldsOfSeal(tuple(names), content),) if names else ()
+        for profile, position, given, at, purpose, wording, names, place in cursor:
+            kept = (FieldsOfSeal(tuple(names), place),) if names else ()
             rows = found[profile]
             if given:
                 rows.append(ConsentRow(purpose, wording, at, None, position, kept))

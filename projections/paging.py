@@ -136,9 +136,7 @@ def catch_up_together(
             if cursor.fetchone() != (True,):
                 # Somebody waits to swap one: the others need not wait for that.
                 return None
-            for model in models:
-                cursor.execute(_SQL["enter"], {"schema": model.name})
-                _advance(cursor, model.name, expected=reached, position=target)
+            _advance_all(cursor, [model.name for model in models], expected=reached, position=target)
             for model in models:
                 if page := [fact for fact in facts if fact.type in model.reads or fact.type == TENANT_CLOSED]:
                     cursor.execute(_SQL["enter"], {"schema": model.name})
@@ -214,6 +212,25 @@ def _fold(
         _advance(cursor, schema, expected=expected, position=position)
         if facts:
             closed.fold(cursor, model, facts)
+
+
+def _advance_all(cursor: Cursor[Any], schemas: Sequence[str], *, expected: int, position: int) -> None:
+    """Move the positions of some schemas in one statement.
+
+    Each asks whether the one before it moved: that orders their locks, whatever the planner makes of the rest, and
+    where one does not move, the last one does not either.
+    """
+    parts: list[sql.Composed] = []
+    for before, schema in zip([None, *schemas], schemas, strict=False):
+        moved = sql.SQL("EXISTS (SELECT FROM {})").format(sql.Identifier(before)) if before else sql.SQL("true")
+        of = {"name": sql.Identifier(schema), "table": sql.Identifier(schema, "position"), "moved": moved}
+        parts.append(sql.SQL(_SQL["advance_one"].decode()).format(**of))
+    chain = sql.SQL("WITH {} SELECT EXISTS (SELECT FROM {})").format(
+        sql.SQL(", ").join(parts), sql.Identifier(schemas[-1])
+    )
+    cursor.execute(chain, {"position": position, "expected": expected})
+    if cursor.fetchone() != (True,):
+        raise PositionMoved(f"one of {', '.join(schemas)} is not at {expected} any more: another runner feeds it")
 
 
 def _advance(cursor: Cursor[Any], schema: str, *, expected: int | None, position: int) -> None:

@@ -1,15 +1,15 @@
 """How a row keeps its seals: each personal field reads from the last fact that gave it, and from no other.
 
-A row holds, for each seal that still provides a field, which fields, and the seal's owners. A seal that no
-field needs any more is dropped; a fact that writes its thing anew drops every seal before it. Rule: it is a
-seal, or None for shredded, and nothing in between; what is shredded has no owners, because their ids have no
-business there any more.
+A row holds, for each seal that still provides a field, which fields, the seal's owners, and where on the log it
+stands: its bytes are there and nowhere else. A seal that no field needs any more is dropped; a fact that writes its
+thing anew drops every seal before it. Rule: it stands somewhere, or it is None for shredded, and nothing in between;
+what is shredded has no owners, because their ids have no business there any more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 from uuid import UUID
@@ -22,26 +22,27 @@ from projections.statements import Key, array, find, statements, write
 
 _SQL = statements("seals")
 
-#: Stands for the bytes of a seal that is in the table: folding never needs them, and no real seal is empty.
-STORED = b""
-
 
 @dataclass(frozen=True, slots=True)
 class Seal:
-    """The seal of one fact, by the fact's position, and what a row still takes from it."""
+    """The seal of one fact, and what a row still takes from it.
+
+    `position` is that of the row: of the fact that made it. `at` is the position of the fact whose seal it is now,
+    None for shredded; an edit gives a row another one.
+    """
 
     position: int
     fields: tuple[str, ...]
     owners: tuple[UUID, ...]
-    content: bytes | None = field(repr=False)
+    at: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class FieldsOfSeal:
-    """What a reader gets: a seal, or None for shredded, and the fields to take from it and from no other."""
+    """What a reader gets: where on the log a seal stands, or None for shredded, and the fields to take from it."""
 
     fields: tuple[str, ...]
-    seal: bytes | None = field(repr=False)
+    at: int | None
 
 
 #: The seals of one thing, by position.
@@ -50,18 +51,18 @@ Seals = Mapping[int, Seal]
 
 def seal_of(fact: FactAtRest, *, shredded: bool) -> Seal:
     """Take the seal of a fact as it was made, or as shredded."""
-    seal = Seal(fact.position, fact.sealed_fields, fact.owners, fact.seal)
+    seal = Seal(fact.position, fact.sealed_fields, fact.owners, fact.position)
     return blanked(seal) if shredded or fact.seal is None else seal
 
 
 def blanked(seal: Seal) -> Seal:
     """Return what is left of a seal whose key is destroyed."""
-    return seal if seal.content is None and not seal.owners else replace(seal, owners=(), content=None)
+    return seal if seal.at is None and not seal.owners else replace(seal, owners=(), at=None)
 
 
 def owned_too(seal: Seal, owner: UUID) -> Seal:
     """Return the seal with a further owner, with whom it dies as well."""
-    if seal.content is None or owner in seal.owners:
+    if seal.at is None or owner in seal.owners:
         return seal
     return replace(seal, owners=(*seal.owners, owner))
 
@@ -129,10 +130,10 @@ def blank(cursor: Cursor[Any], things: Iterable[Key]) -> None:
 
 
 def load(cursor: Cursor[Any], things: Iterable[Key]) -> dict[Key, Seals]:
-    """Load what is kept of the seals of these things, without their bytes."""
+    """Load what is kept of the seals of these things."""
     found: dict[Key, dict[int, Seal]] = {}
-    for tenant, thing, position, fields, owners, shredded in find(cursor, _SQL["load"], things):
-        seal = Seal(position, tuple(fields), tuple(owners), None if shredded else STORED)
+    for tenant, thing, position, fields, owners, at in find(cursor, _SQL["load"], things):
+        seal = Seal(position, tuple(fields), tuple(owners), at)
         found.setdefault((tenant, thing), {})[position] = seal
     return dict(found)
 
@@ -143,11 +144,11 @@ def store(cursor: Cursor[Any], before: Mapping[Key, Seals], now: Mapping[Key, Se
     for key, seals in now.items():
         stored = before.get(key, {})
         new += [(*key, *row(seal)) for position, seal in seals.items() if position not in stored]
-        changed += [(*key, *change(seal)) for seal in differing(stored, seals)]
+        changed += [(*key, *row(seal)) for seal in differing(stored, seals)]
         dropped += [(*key, position) for position in stored if position not in seals]
     keys = ("tenants", "things", "positions")
     write(cursor, _SQL["drop"], keys, dropped)
-    write(cursor, _SQL["change"], (*keys, "fields", "owners", "shredded"), changed)
+    write(cursor, _SQL["change"], (*keys, "fields", "owners", "seals"), changed)
     write(cursor, _SQL["insert"], (*keys, "fields", "owners", "seals"), new)
 
 
@@ -156,22 +157,17 @@ def differing(stored: Seals, now: Seals) -> Iterator[Seal]:
     return (seal for position, seal in now.items() if position in stored and stored[position] is not seal)
 
 
-def row(seal: Seal) -> tuple[int, str, str, bytes | None]:
-    """Return the columns of a new seal: position, fields, owners, seal."""
-    return (seal.position, array(seal.fields), array(seal.owners), seal.content)
+def row(seal: Seal) -> tuple[int, str, str, int | None]:
+    """Return the columns of a seal: position, fields, owners, seal."""
+    return (seal.position, array(seal.fields), array(seal.owners), seal.at)
 
 
-def change(seal: Seal) -> tuple[int, str, str, bool]:
-    """Return the columns of a stored seal that changed: position, fields, owners, shredded or not."""
-    return (seal.position, array(seal.fields), array(seal.owners), seal.content is None)
-
-
-def read(fields: list[str] | None, contents: list[bytes | None] | None) -> tuple[FieldsOfSeal, ...]:
+def read(fields: list[str] | None, places: list[int | None] | None) -> tuple[FieldsOfSeal, ...]:
     """Read the two arrays in which a list statement gathers the seals of a row."""
-    pairs = zip(fields or (), contents or (), strict=True)
-    return tuple(FieldsOfSeal(tuple(names.split(",")), content) for names, content in pairs)
+    pairs = zip(fields or (), places or (), strict=True)
+    return tuple(FieldsOfSeal(tuple(names.split(",")), at) for names, at in pairs)
 
 
-def by_field(parts: Iterable[FieldsOfSeal]) -> dict[str, bytes | None]:
-    """Return for each personal field the seal to read it from, or None for shredded."""
-    return {name: part.seal for part in parts for name in part.fields}
+def by_field(parts: Iterable[FieldsOfSeal]) -> dict[str, int | None]:
+    """Return for each personal field where the seal stands from which it reads, or None for shredded."""
+    return {name: part.at for part in parts for name in part.fields}

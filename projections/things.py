@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from datetime import date, datetime
 from typing import Any
 from uuid import UUID
@@ -25,7 +25,7 @@ from domain.fact import FactAtRest
 from domain.ids import SubjectId, TenantId, ThingId
 from projections import branches, clear, seals, shredded
 from projections.branches import Attachment, Branches, Implied, Thing
-from projections.seals import STORED, FieldsOfSeal, Seal
+from projections.seals import FieldsOfSeal, Seal
 from projections.statements import Key, array, find, statements, write
 
 _SQL = statements("things")
@@ -143,8 +143,8 @@ def _people(page: Sequence[FactAtRest]) -> tuple[set[Key], set[Key], set[Key]]:
 
 def _load_attachments(cursor: Cursor[Any], things: Collection[Key]) -> dict[Key, dict[int, Attachment]]:
     found: dict[Key, dict[int, Attachment]] = {}
-    for tenant, thing, position, *columns, names, owners, is_blank in find(cursor, _SQL["load_attachments"], things):
-        seal = Seal(position, tuple(names), tuple(owners), None if is_blank else STORED)
+    for tenant, thing, position, *columns, names, owners, at in find(cursor, _SQL["load_attachments"], things):
+        seal = Seal(position, tuple(names), tuple(owners), at)
         found.setdefault((tenant, thing), {})[position] = Attachment(*[*columns, seal])
     return found
 
@@ -191,11 +191,11 @@ class ThingRow:
     votes: int
     members: tuple[SubjectId, ...]
     said: Mapping[str, Any]
-    seals: tuple[FieldsOfSeal, ...] = field(repr=False)
+    seals: tuple[FieldsOfSeal, ...]
 
     @property
-    def personal(self) -> Mapping[str, bytes | None]:
-        """Return the seal of each personal field, or None for shredded. Absent: never given."""
+    def personal(self) -> Mapping[str, int | None]:
+        """Return where the seal of each personal field stands, or None for shredded. Absent: never given."""
         return seals.by_field(self.seals)
 
 
@@ -211,11 +211,11 @@ class AttachmentRow:
     part: UUID | None
     at: datetime
     inline: bool | None
-    seals: tuple[FieldsOfSeal, ...] = field(repr=False)
+    seals: tuple[FieldsOfSeal, ...]
 
     @property
-    def personal(self) -> Mapping[str, bytes | None]:
-        """Return the seal of each personal field, or None for shredded. Absent: never given."""
+    def personal(self) -> Mapping[str, int | None]:
+        """Return where the seal of each personal field stands, or None for shredded. Absent: never given."""
         return seals.by_field(self.seals)
 
 
@@ -249,8 +249,8 @@ def rows(
     }  # fmt: skip
     with connection.transaction(), connection.cursor("things", row_factory=tuple_row) as cursor:
         cursor.execute(_in_schema("list", model), choice, binary=True)
-        for *columns, members, kept, names, contents in cursor:
-            yield ThingRow(*[*columns, tuple(members), kept, seals.read(names, contents)])
+        for *columns, members, kept, names, places in cursor:
+            yield ThingRow(*[*columns, tuple(members), kept, seals.read(names, places)])
 
 
 def attachments(
@@ -260,8 +260,8 @@ def attachments(
     found: dict[ThingId, list[AttachmentRow]] = {thing: [] for thing in things}
     with connection.transaction(), connection.cursor(row_factory=tuple_row, binary=True) as cursor:
         cursor.execute(_in_schema("list_attachments", model), {"tenant": tenant, "things": list(things)})
-        for *columns, names, content in cursor:
-            row = AttachmentRow(*[*columns, (FieldsOfSeal(tuple(names), content),) if names else ()])
+        for *columns, names, at in cursor:
+            row = AttachmentRow(*[*columns, (FieldsOfSeal(tuple(names), at),) if names else ()])
             found[row.thing].append(row)
     return found
 

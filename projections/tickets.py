@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from datetime import date, datetime
 from operator import attrgetter
 from typing import Any
@@ -20,7 +20,7 @@ from domain.ids import SubjectId, TenantId, ThingId
 from projections import clear, seals, shredded
 from projections.conversations import FOLDED, MOVES, TELLS, Conversations, Ticket, fold
 from projections.entries import DELETIONS, EDITS, Entry, parts_of
-from projections.seals import STORED, FieldsOfSeal, Seal
+from projections.seals import FieldsOfSeal, Seal
 from projections.statements import Key, alone, array, find, page_cursor, statements, write
 
 name = "tickets"
@@ -142,8 +142,8 @@ def _people(page: Sequence[FactAtRest]) -> tuple[set[Key], set[Key]]:
 
 def _load_entries(cursor: Cursor[Any], tickets: Collection[Key]) -> dict[Key, dict[int, Entry]]:
     found: dict[Key, dict[int, Entry]] = {}
-    for tenant, ticket, position, *columns, names, owners, is_blank in find(cursor, _SQL["load_entries"], tickets):
-        seal = Seal(position, tuple(names), tuple(owners), None if is_blank else STORED)
+    for tenant, ticket, position, *columns, names, owners, at in find(cursor, _SQL["load_entries"], tickets):
+        seal = Seal(position, tuple(names), tuple(owners), at)
         found.setdefault((tenant, ticket), {})[position] = Entry(*[*columns, seal])
     return found
 
@@ -236,11 +236,11 @@ class TicketRow:
     ended_at: datetime | None
     words: Mapping[str, str]
     copied: tuple[SubjectId, ...]
-    seals: tuple[FieldsOfSeal, ...] = field(repr=False)
+    seals: tuple[FieldsOfSeal, ...]
 
     @property
-    def personal(self) -> Mapping[str, bytes | None]:
-        """Return the seal of each personal field, or None for shredded. Absent: never given."""
+    def personal(self) -> Mapping[str, int | None]:
+        """Return where the seal of each personal field stands, or None for shredded. Absent: never given."""
         return seals.by_field(self.seals)
 
 
@@ -269,11 +269,11 @@ class EntryRow:
     billable: bool | None
     edited_at: datetime | None
     deleted: bool
-    seals: tuple[FieldsOfSeal, ...] = field(repr=False)
+    seals: tuple[FieldsOfSeal, ...]
 
     @property
-    def personal(self) -> Mapping[str, bytes | None]:
-        """Return the seal of each personal field, or None for shredded. Absent: never given."""
+    def personal(self) -> Mapping[str, int | None]:
+        """Return where the seal of each personal field stands, or None for shredded. Absent: never given."""
         return seals.by_field(self.seals)
 
 
@@ -311,8 +311,8 @@ def rows(
     }  # fmt: skip
     with page_cursor(connection, name, limit) as cursor:
         cursor.execute(_SQL["list"], choice, binary=True)
-        for *columns, words, copied, names, contents in cursor:
-            yield TicketRow(*[*columns, words or {}, tuple(copied), seals.read(names, contents)])
+        for *columns, words, copied, names, places in cursor:
+            yield TicketRow(*[*columns, words or {}, tuple(copied), seals.read(names, places)])
 
 
 def entries(
@@ -322,8 +322,8 @@ def entries(
     found: dict[ThingId, list[EntryRow]] = {ticket: [] for ticket in tickets}
     with alone(connection), connection.cursor(row_factory=tuple_row, binary=True) as cursor:
         cursor.execute(_SQL["list_entries"], {"tenant": tenant, "tickets": list(tickets)})
-        for *columns, names, content in cursor:
-            entry = EntryRow(*[*columns, (FieldsOfSeal(tuple(names), content),) if names else ()])
+        for *columns, names, at in cursor:
+            entry = EntryRow(*[*columns, (FieldsOfSeal(tuple(names), at),) if names else ()])
             found[entry.ticket].append(entry)
     return found
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
+from functools import cache
+from operator import attrgetter
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -19,7 +21,8 @@ from projections.things import AttachmentRow, ThingRow
 from projections.tickets import EntryRow, TicketRow
 
 Shown = dict[str, Any]
-Personal = Mapping[str, bytes | None]
+#: Where on the log the seal of each personal field stands, or None for shredded.
+Personal = Mapping[str, int | None]
 #: Shows the personal fields of a row, given the stream on which its seals open.
 Fields = Callable[[ThingId, Personal], Shown]
 
@@ -49,7 +52,7 @@ _THING = ("kind", "parent", "at", "author", "by", "deleted", "erased")
 _VOTED = frozenset({"topic", "comment"})
 _JOINED = frozenset({"group"})
 _ATTACHMENT = ("part", "at", "inline")
-_AS_THEY_ARE = frozenset({str, bool, int})
+_AS_THEY_ARE = frozenset({str, bool, int, type(None)})
 _CONSENT = ("purpose", "wording", "given_at", "withdrawn_at")
 
 
@@ -58,7 +61,7 @@ class Sealed(Protocol):
 
     @property
     def seals(self) -> tuple[FieldsOfSeal, ...]:
-        """Return a seal, or None for shredded, for each fact that gave a field."""
+        """Return where a seal stands, or None for shredded, for each fact that gave a field."""
         ...
 
 
@@ -111,25 +114,29 @@ def thing(row: ThingRow, attachments: Sequence[AttachmentRow], fields: Fields) -
     }
 
 
-def seals_in(thing: ThingId, rows: Iterable[Sealed]) -> Iterator[tuple[ThingId, bytes]]:
-    """List the seals of some rows of a thing that may be opened, each with the stream on which it does."""
-    return ((thing, part.seal) for row in rows for part in row.seals if part.seal is not None)
+def seals_in(thing: ThingId, rows: Iterable[Sealed]) -> Iterator[tuple[ThingId, int]]:
+    """List where the seals of some rows of a thing stand that may be opened, each with the stream on which it does."""
+    return ((thing, part.at) for row in rows for part in row.seals if part.at is not None)
 
 
-def seals_of_consents(profile: ThingId, rows: Iterable[ConsentRow]) -> Iterator[tuple[ThingId, bytes]]:
-    """List the seals of what a person consented to, and of what was taken back."""
+def seals_of_consents(profile: ThingId, rows: Iterable[ConsentRow]) -> Iterator[tuple[ThingId, int]]:
+    """List where the seals stand of what a person consented to, and of what was taken back."""
     parts = (part for row in rows for part in (*row.seals, *row.withdrawn_seals))
-    return ((profile, part.seal) for part in parts if part.seal is not None)
+    return ((profile, part.at) for part in parts if part.at is not None)
 
 
 def _columns(row: object, names: Sequence[str]) -> Shown:
-    return {name: _plain(getattr(row, name)) for name in names}
+    values = zip(names, _getter(names)(row), strict=True)
+    # Most of the columns of a page are as they are shown.
+    return {name: value if type(value) in _AS_THEY_ARE else _plain(value) for name, value in values}
+
+
+@cache
+def _getter(names: Sequence[str]) -> attrgetter[Any]:
+    return attrgetter(*names)
 
 
 def _plain(value: Any) -> Any:
-    # Most of the columns of a page are one of these.
-    if value is None or type(value) in _AS_THEY_ARE:
-        return value
     match value:
         case datetime() | date():
             return value.isoformat()

@@ -354,6 +354,13 @@ class Facts(Application[UUID]):
         """Read all facts of some things, in order of position."""
         return self._read(STATEMENTS.streams.sql, {"things": list(things)})
 
+    def seals(self, tenant: TenantId, positions: Sequence[int]) -> dict[int, bytes]:
+        """Read the seals of some facts of a tenant, by position; a fact that has none is left out."""
+        if not positions:
+            return {}
+        with self.connection() as connection, connection.cursor(binary=True) as cursor:
+            return dict(cursor.execute(STATEMENTS.seals.sql, {"tenant": tenant, "positions": list(positions)}))
+
     def newest_sealed(self, things: Sequence[UUID]) -> list[FactAtRest]:
         """Read the newest fact that has a seal, of each of some things."""
         return self._read(STATEMENTS.newest_sealed.sql, {"things": list(things)})

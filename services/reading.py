@@ -21,7 +21,7 @@ from uuid import UUID, uuid4
 from crypto.keystore import KeyStore
 from crypto.opening import SHREDDED, Found, open_leaves
 from crypto.roots import Roots
-from crypto.sealing import key_and_type_of, open_seal
+from crypto.sealing import head_of, open_seal
 from crypto.tree import Tree
 from crypto.wrapping import Key
 from domain.catalogue import CATALOGUE
@@ -41,8 +41,8 @@ ANSWER_SECONDS = 20.0
 
 Row = TypeVar("Row")
 Content = Mapping[str, Any] | str
-#: By the thing and the seal itself: what stands at a place and was made at another is never taken for it.
-Contents = Mapping[tuple[ThingId, bytes], Content]
+#: By where on the log the seal stands: the thing on whose stream it was opened, and what it says there.
+Contents = Mapping[int, tuple[ThingId, Content]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,21 +148,26 @@ class Reading:
             return erasures.summaries(connection, tenant)
 
     def _open(
-        self, tenant: TenantId, what: str, sealed: Iterable[tuple[ThingId, bytes]], reveal: Reveal | None
+        self, tenant: TenantId, what: str, sealed: Iterable[tuple[ThingId, int]], reveal: Reveal | None
     ) -> Opened:
         if reveal is None:
             return Opened()
-        made = {(thing, seal): _made_under(seal) for thing, seal in sealed}
-        places = {pair: (pair[0], under[0]) for pair, under in made.items() if under is not None}
+        # A place that two things name is that of the first: for the other one it is broken.
+        wanted: dict[int, ThingId] = {}
+        for thing, at in sealed:
+            wanted.setdefault(at, thing)
+        seals = self._facts.seals(tenant, list(wanted))
+        made = {at: _made_under(seals.get(at), tenant, thing) for at, thing in wanted.items()}
+        places = {at: (wanted[at], under[0]) for at, under in made.items() if under is not None}
 
         def contents(tree: Tree) -> Contents:
             found = open_leaves(tree, tenant, places.values())
             # All of the page is opened here, so that its keys are gone before the first row is shown.
             return {
-                (thing, seal): "broken"
+                at: (wanted[at], "broken")
                 if under is None
-                else _content(tenant, thing, seal, under[1], found[places[thing, seal]])
-                for (thing, seal), under in made.items()
+                else (wanted[at], _content(tenant, wanted[at], seals[at], under[1], found[places[at]]))
+                for at, under in made.items()
             }
 
         def opened() -> Contents:
@@ -180,7 +185,7 @@ class Reading:
                 # Its desk seals no line any more. Perhaps it was closed since the look: in this one nothing opens.
                 first = contents(tree)
         if words is not None:
-            self._write_access_line(tenant, access, what, list(dict.fromkeys(thing for thing, _ in made)), words)
+            self._write_access_line(tenant, access, what, list(dict.fromkeys(wanted.values())), words)
         return Opened(opened, first, since)
 
     def leave_access_line(self, tenant: TenantId, what: str, ids: Iterable[UUID], reveal: Reveal) -> None:
@@ -190,8 +195,9 @@ class Reading:
         self._write_access_line(tenant, access, what, list(ids), words)
 
     def _write_access_line(self, tenant: TenantId, access: UUID, what: str, ids: list[UUID], words: bytes) -> None:
-        with self._facts.cursor() as cursor:
-            cursor.execute(
+        with self._facts.connection() as connection:
+            # By itself a transaction, in one round trip.
+            connection.execute(
                 STATEMENTS.write_access_line.sql,
                 {
                     "access_id": access,
@@ -225,28 +231,33 @@ class Opened:
         if self._opened is not None and time.monotonic() - self._since > ANSWER_SECONDS:
             self._contents, self._since = self._opened(), time.monotonic()
         return {
-            f"{name}_as_given" if name in _WORD_COLUMNS else name: self._field(thing, name, seal)
-            for name, seal in sorted(personal.items())
+            f"{name}_as_given" if name in _WORD_COLUMNS else name: self._field(thing, name, at)
+            for name, at in sorted(personal.items())
         }
 
-    def _field(self, thing: ThingId, name: str, seal: bytes | None) -> Any:
-        if seal is None:
+    def _field(self, thing: ThingId, name: str, at: int | None) -> Any:
+        if at is None:
             return {"shredded": True}
         if self._contents is None:
             return {"sealed": True}
-        content = self._contents[thing, seal]
+        opened_for, content = self._contents[at]
+        if opened_for is not thing and opened_for != thing:
+            return {"broken": True}
         if isinstance(content, str):
             return {content: True}
         # A field that the seal does not hold was never in it: somebody has changed the row.
         return content.get(name, {"broken": True})
 
 
-def _made_under(seal: bytes) -> tuple[KeyId, str] | None:
-    """Say of a seal its key and type; None if somebody has changed the seal so that nobody can say."""
+def _made_under(seal: bytes | None, tenant: TenantId, thing: ThingId) -> tuple[KeyId, str] | None:
+    """Say of a seal its key and type; None if it is not there, or says that it was made elsewhere, or is no seal."""
     try:
-        return key_and_type_of(seal)
+        head = head_of(seal or b"")
     except SealBroken:
         return None
+    if (head.tenant, head.stream) != (tenant.bytes, thing.bytes):
+        return None
+    return KeyId(UUID(bytes=head.key_id)), head.type
 
 
 def _content(tenant: TenantId, thing: ThingId, seal: bytes, type_: str, key: Found) -> Content:

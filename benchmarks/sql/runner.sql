@@ -25,7 +25,7 @@ WHERE tenant = %(tenant)s AND thing = %(thing)s AND fields && %(fields)s::text[]
 
 -- name: insert_profile_seal!
 INSERT INTO contacts.seals (tenant, thing, position, fields, owners, seal)
-VALUES (%(tenant)s, %(thing)s, %(position)s, %(fields)s, %(owners)s::uuid[], %(seal)s);
+VALUES (%(tenant)s, %(thing)s, %(position)s, %(fields)s, %(owners)s::uuid[], %(position)s);
 
 -- name: insert_ticket!
 INSERT INTO tickets.tickets (
@@ -63,7 +63,7 @@ WHERE tenant = %(tenant)s AND thing = %(thing)s AND fields && %(fields)s::text[]
 
 -- name: insert_ticket_seal!
 INSERT INTO tickets.seals (tenant, thing, position, fields, owners, seal)
-VALUES (%(tenant)s, %(thing)s, %(position)s, %(fields)s, %(owners)s::uuid[], %(seal)s);
+VALUES (%(tenant)s, %(thing)s, %(position)s, %(fields)s, %(owners)s::uuid[], %(position)s);
 
 -- name: insert_entry!
 INSERT INTO tickets.entries (
@@ -71,7 +71,7 @@ INSERT INTO tickets.entries (
 )
 VALUES (
     %(tenant)s, %(thing)s, %(position)s, %(kind)s, %(at)s, %(by)s, %(author)s, %(private)s, %(incoming)s, %(source)s,
-    %(rating)s, %(part)s, false, %(fields)s, %(owners)s::uuid[], %(seal)s
+    %(rating)s, %(part)s, false, %(fields)s, %(owners)s::uuid[], %(position)s
 );
 
 -- name: count_entry!

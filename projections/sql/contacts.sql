@@ -46,14 +46,14 @@ CREATE TABLE consents (
     wording text,
     fields text[] NOT NULL,
     owners uuid[] NOT NULL,
-    seal bytea,
+    seal bigint,
     PRIMARY KEY (tenant, profile, position),
     CHECK (seal IS NOT NULL OR owners = '{}')
 );
-ALTER TABLE consents ALTER COLUMN seal SET STORAGE EXTERNAL;
 COMMENT ON TABLE consents IS 'One row is that somebody consented to something, or took a consent back, with its seal.';
 COMMENT ON COLUMN consents.purpose IS 'A word; other, if the tenant has none for it. It stays when the person is forgotten.';
-COMMENT ON COLUMN consents.seal IS 'The seal as it stands on the log, or NULL for shredded.';
+COMMENT ON COLUMN consents.seal IS
+    'Where on the log it stands: the position of its fact, or NULL for shredded.';
 
 -- name: load
 SELECT p.*
@@ -106,7 +106,7 @@ SELECT tenant, profile, position, given, at, purpose, wording, fields::text[], o
 FROM unnest(
     %(tenants)b::uuid[], %(profiles)b::uuid[], %(positions)b::bigint[], %(given)b::boolean[],
     %(at)b::timestamptz[], %(purposes)b::text[], %(wordings)b::text[], %(fields)b::text[], %(owners)b::text[],
-    %(seals)b::bytea[]
+    %(seals)b::bigint[]
 ) AS n (tenant, profile, position, given, at, purpose, wording, fields, owners, seal);
 
 -- name: list

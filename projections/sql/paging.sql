@@ -48,3 +48,7 @@ INSERT INTO position (position) VALUES (%(position)s) ON CONFLICT DO NOTHING;
 -- name: advance
 -- Compare and set: of two runners at the same position, the second finds no row.
 UPDATE position SET position = %(position)s WHERE position = %(expected)s;
+
+-- name: advance_one
+-- The same of several read models in one statement; each part asks whether the part before it moved.
+{name} AS (UPDATE {table} SET position = %(position)s WHERE position = %(expected)s AND {moved} RETURNING 1)

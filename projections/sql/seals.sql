@@ -7,20 +7,18 @@ CREATE TABLE seals (
     position bigint NOT NULL,
     fields text[] NOT NULL CHECK (fields <> '{}'),
     owners uuid[] NOT NULL,
-    seal bytea,
+    seal bigint,
     PRIMARY KEY (tenant, thing, position),
     CHECK (seal IS NOT NULL OR owners = '{}')
 );
--- A seal is random bytes: compressing it is work for nothing.
-ALTER TABLE seals ALTER COLUMN seal SET STORAGE EXTERNAL;
 COMMENT ON TABLE seals IS 'One row is the seal of one fact, as long as a personal field of its thing reads from it.';
 COMMENT ON COLUMN seals.fields IS 'The personal fields that still read from this seal; later facts gave the others.';
 COMMENT ON COLUMN seals.owners IS 'With whom the seal dies: subjects, or a desk key. Empty once it is shredded.';
-COMMENT ON COLUMN seals.seal IS 'The seal as it stands on the log, or NULL for shredded.';
+COMMENT ON COLUMN seals.seal IS 'Where on the log it stands: the position of its fact, or NULL for shredded.';
 
 -- name: load
--- What is kept of the seals of some things. The bytes stay here: a fold never needs them.
-SELECT s.tenant, s.thing, s.position, s.fields, s.owners, s.seal IS NULL
+-- What is kept of the seals of some things.
+SELECT s.tenant, s.thing, s.position, s.fields, s.owners, s.seal
 FROM unnest(%(tenants)b::uuid[], %(ids)b::uuid[]) AS k (tenant, thing)
 JOIN seals s ON s.tenant = k.tenant AND s.thing = k.thing;
 
@@ -29,7 +27,7 @@ INSERT INTO seals (tenant, thing, position, fields, owners, seal)
 SELECT tenant, thing, position, fields::text[], owners::uuid[], seal
 FROM unnest(
     %(tenants)b::uuid[], %(things)b::uuid[], %(positions)b::bigint[],
-    %(fields)b::text[], %(owners)b::text[], %(seals)b::bytea[]
+    %(fields)b::text[], %(owners)b::text[], %(seals)b::bigint[]
 ) AS n (tenant, thing, position, fields, owners, seal);
 
 -- name: change
@@ -37,11 +35,11 @@ FROM unnest(
 UPDATE seals s
 SET fields = n.fields::text[],
     owners = n.owners::uuid[],
-    seal = CASE WHEN n.shredded THEN NULL ELSE s.seal END
+    seal = n.seal
 FROM unnest(
     %(tenants)b::uuid[], %(things)b::uuid[], %(positions)b::bigint[],
-    %(fields)b::text[], %(owners)b::text[], %(shredded)b::boolean[]
-) AS n (tenant, thing, position, fields, owners, shredded)
+    %(fields)b::text[], %(owners)b::text[], %(seals)b::bigint[]
+) AS n (tenant, thing, position, fields, owners, seal)
 WHERE s.tenant = n.tenant AND s.thing = n.thing AND s.position = n.position;
 
 -- name: blank

@@ -43,15 +43,14 @@ CREATE TABLE attachments (
     inline boolean,
     fields text[] NOT NULL,
     owners uuid[] NOT NULL,
-    seal bytea,
+    seal bigint,
     PRIMARY KEY (tenant, thing, position),
     CHECK (seal IS NOT NULL OR owners = '{}')
 );
--- A seal is random bytes: compressing it is work for nothing.
-ALTER TABLE attachments ALTER COLUMN seal SET STORAGE EXTERNAL;
 COMMENT ON TABLE attachments IS 'One row is a file that came with a thing, with the seal of what is said of the file.';
 COMMENT ON COLUMN attachments.part IS 'The inside id by which its content is found.';
-COMMENT ON COLUMN attachments.seal IS 'The seal as it stands on the log, or NULL for shredded or deleted.';
+COMMENT ON COLUMN attachments.seal IS
+    'Where on the log it stands: the position of its fact, or NULL for shredded or deleted.';
 
 -- name: load
 SELECT t.tenant, t.thing, t.kind, t.first_position, t.at, t.parent, t.author, t.by, t.deleted, t.erased, t.votes,
@@ -92,8 +91,8 @@ FROM beneath b
 JOIN things t ON t.tenant = b.tenant AND t.thing = b.thing;
 
 -- name: load_attachments
--- The files of things that may go. The bytes of the seals stay here.
-SELECT a.tenant, a.thing, a.position, a.part, a.at, a.inline, a.fields, a.owners, a.seal IS NULL
+-- The files of things that may go.
+SELECT a.tenant, a.thing, a.position, a.part, a.at, a.inline, a.fields, a.owners, a.seal
 FROM unnest(%(tenants)b::uuid[], %(ids)b::uuid[]) AS k (tenant, thing)
 JOIN attachments a ON a.tenant = k.tenant AND a.thing = k.thing;
 
@@ -122,7 +121,7 @@ INSERT INTO attachments (tenant, thing, position, part, at, inline, fields, owne
 SELECT tenant, thing, position, part, at, inline, fields::text[], owners::uuid[], seal
 FROM unnest(
     %(tenants)b::uuid[], %(things)b::uuid[], %(positions)b::bigint[], %(parts)b::uuid[], %(at)b::timestamptz[],
-    %(inline)b::boolean[], %(fields)b::text[], %(owners)b::text[], %(seals)b::bytea[]
+    %(inline)b::boolean[], %(fields)b::text[], %(owners)b::text[], %(seals)b::bigint[]
 ) AS n (tenant, thing, position, part, at, inline, fields, owners, seal);
 
 -- name: blank_attachments

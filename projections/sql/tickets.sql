@@ -80,12 +80,10 @@ CREATE TABLE entries (
     deleted boolean NOT NULL,
     fields text[] NOT NULL,
     owners uuid[] NOT NULL,
-    seal bytea,
+    seal bigint,
     PRIMARY KEY (tenant, ticket, position),
     CHECK (seal IS NOT NULL OR owners = '{}')
 );
--- A seal is random bytes: compressing it is work for nothing.
-ALTER TABLE entries ALTER COLUMN seal SET STORAGE EXTERNAL;
 COMMENT ON TABLE entries IS
     'One row is one entry of a ticket, call or chat, with its seal: a reply, a note, a message, a file, a rating.';
 COMMENT ON COLUMN entries.position IS 'Of the fact that made the entry. The seal may be that of a later edit.';
@@ -95,7 +93,8 @@ COMMENT ON COLUMN entries.deleted IS 'It was deleted upstream: its seal is gone,
 COMMENT ON COLUMN entries.author IS 'Who wrote it; NULL if nobody said or the contact is forgotten. Agents stay.';
 COMMENT ON COLUMN entries.fields IS 'The personal fields in the seal; none, if the fact had no seal.';
 COMMENT ON COLUMN entries.owners IS 'With whom the seal dies: subjects, or a desk key. Empty once it is shredded.';
-COMMENT ON COLUMN entries.seal IS 'The seal as it stands on the log, or NULL for shredded.';
+COMMENT ON COLUMN entries.seal IS
+    'Where on the log it stands: the position of its fact, or NULL for shredded.';
 
 CREATE TABLE ended (
     tenant uuid NOT NULL,
@@ -143,10 +142,9 @@ FROM unnest(%(tenants)b::uuid[], %(ids)b::uuid[]) AS k (tenant, part)
 JOIN ended e ON e.tenant = k.tenant AND e.part = k.part;
 
 -- name: load_entries
--- The entries of tickets in which one may be blanked, written anew or get a further owner. The bytes of the seals stay
--- here.
+-- The entries of tickets in which one may be blanked, written anew or get a further owner.
 SELECT e.tenant, e.ticket, e.position, e.kind, e.at, e.by, e.author, e.private, e.incoming, e.source, e.rating,
-    e.part, e.within, e.seconds, e.discussion, e.billable, e.edited_at, e.deleted, e.fields, e.owners, e.seal IS NULL
+    e.part, e.within, e.seconds, e.discussion, e.billable, e.edited_at, e.deleted, e.fields, e.owners, e.seal
 FROM unnest(%(tenants)b::uuid[], %(ids)b::uuid[]) AS k (tenant, ticket)
 JOIN entries e ON e.tenant = k.tenant AND e.ticket = k.ticket;
 
@@ -221,15 +219,14 @@ FROM unnest(
     %(by)b::text[], %(author)b::uuid[], %(private)b::boolean[], %(incoming)b::boolean[], %(source)b::text[],
     %(rating)b::smallint[], %(part)b::uuid[], %(within)b::uuid[], %(seconds)b::integer[], %(discussion)b::text[],
     %(billable)b::boolean[], %(edited_at)b::timestamptz[], %(deleted)b::boolean[], %(fields)b::text[],
-    %(owners)b::text[], %(seals)b::bytea[]
+    %(owners)b::text[], %(seals)b::bigint[]
 ) AS n (
     tenant, ticket, position, kind, at, by, author, private, incoming, source, rating, part, within, seconds,
     discussion, billable, edited_at, deleted, fields, owners, seal
 );
 
 -- name: change_entries
--- An author is forgotten, a seal has a further owner, or the entry was shredded, deleted or written anew. An empty seal
--- stands for the one that is here.
+-- An author is forgotten, a seal has a further owner, or the entry was shredded, deleted or written anew.
 UPDATE entries e
 SET by = n.by,
     author = n.author,
@@ -240,11 +237,11 @@ SET by = n.by,
     deleted = n.deleted,
     fields = n.fields::text[],
     owners = n.owners::uuid[],
-    seal = CASE WHEN n.seal = '' THEN e.seal ELSE n.seal END
+    seal = n.seal
 FROM unnest(
     %(tenants)b::uuid[], %(tickets)b::uuid[], %(positions)b::bigint[], %(by)b::text[], %(authors)b::uuid[],
     %(private)b::boolean[], %(incoming)b::boolean[], %(sources)b::text[], %(edited_at)b::timestamptz[],
-    %(deleted)b::boolean[], %(fields)b::text[], %(owners)b::text[], %(seals)b::bytea[]
+    %(deleted)b::boolean[], %(fields)b::text[], %(owners)b::text[], %(seals)b::bigint[]
 ) AS n (
     tenant, ticket, position, by, author, private, incoming, source, edited_at, deleted, fields, owners, seal
 )

@@ -56,6 +56,12 @@ FROM facts_events WHERE originator_id = ANY(%(things)b::uuid[]) ORDER BY notific
 SELECT given.thing, (SELECT max(notification_id) FROM facts_events WHERE originator_id = given.thing) AS position
 FROM unnest(%(things)b::uuid[]) AS given (thing);
 
+-- name: seals
+-- The seals at some places of the log, for whoever shows a read model: it says where they stand.
+SELECT notification_id AS position, seal
+FROM facts_events
+WHERE notification_id = ANY(%(positions)s::bigint[]) AND tenant = %(tenant)s AND seal IS NOT NULL;
+
 -- name: newest_sealed
 -- The newest fact that has a seal, of each of some streams.
 SELECT found.* FROM unnest(%(things)b::uuid[]) AS given (thing), LATERAL (

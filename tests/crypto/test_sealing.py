@@ -12,7 +12,8 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from crypto.sealing import VERSION, Place, fields_of, header_of, key_and_type_of, open_seal, padme, seal
+from crypto import sealing
+from crypto.sealing import VERSION, Place, fields_of, header_of, open_seal, padme, seal
 from crypto.wrapping import Key, context, new_key
 from domain.errors import SealBroken
 from domain.ids import EventId, KeyId, TenantId, ThingId
@@ -86,7 +87,11 @@ def test_the_header_says_where_a_seal_was_made(personal: dict[str, Any], type_: 
     assert sealed.startswith(head_of(place))
     assert header_of(sealed) == place
     assert fields_of(sealed) == place.fields
-    assert key_and_type_of(sealed) == (place.key_id, place.type)
+    head = sealing.head_of(sealed)
+    assert (head.key_id, head.type) == (place.key_id.bytes, place.type)
+    assert sealed[: head.end] == head_of(place)
+    # Nothing behind the header is looked at.
+    assert sealing.head_of(sealed[: head.end]) == head
 
 
 def test_a_read_model_opens_with_tenant_stream_and_field_alone() -> None:
@@ -173,7 +178,7 @@ def test_a_field_that_a_seal_does_not_hold_is_not_found_in_it() -> None:
 @example(bytes([1]) + len(h := context(*[bytes(15)] * 3, b"t", bytes(16))).to_bytes(2, "big") + h)
 @example(bytes([1]) + len(h := context(*[bytes(16)] * 3, b"\xc3", bytes(16))).to_bytes(2, "big") + h)
 def test_bytes_that_are_no_seal_are_broken_and_nothing_else(some: bytes) -> None:
-    for read in (header_of, fields_of, key_and_type_of, lambda sealed: open_at(sealed, KEY, PLACE)):
+    for read in (header_of, fields_of, sealing.head_of, lambda sealed: open_at(sealed, KEY, PLACE)):
         with suppress(SealBroken):
             read(some)
 
@@ -182,7 +187,7 @@ def test_bytes_that_are_no_seal_are_broken_and_nothing_else(some: bytes) -> None
 def test_a_header_of_any_parts_parses_or_is_broken(parts: list[bytes], rest: bytes) -> None:
     header = context(*parts)
     some = bytes([VERSION]) + len(header).to_bytes(2, "big") + header + rest
-    for read in (header_of, fields_of, key_and_type_of, lambda sealed: open_at(sealed, KEY, PLACE)):
+    for read in (header_of, fields_of, sealing.head_of, lambda sealed: open_at(sealed, KEY, PLACE)):
         with suppress(SealBroken):
             read(some)
 

@@ -12,21 +12,21 @@ def test_a_field_reads_from_the_last_fact_that_gave_it(desk: Desk, models: Model
     second = desk.person("ada", "name", type_="contact.updated", active=True)
     models.follow(desk.log)
     row = models.profile("ada")
-    assert row.personal == {"email": first.seal, "name": second.seal}
+    assert row.personal == {"email": first.position, "name": second.position}
     assert (row.subject, row.language, row.active, row.agent) == (subject("ada"), "en", True, False)
     third = desk.person("ada", "email", type_="contact.updated")
     models.follow(desk.log)
-    assert models.profile("ada").personal == {"email": third.seal, "name": second.seal}
-    assert [part.seal for part in models.profile("ada").seals] == [second.seal, third.seal]
+    assert models.profile("ada").personal == {"email": third.position, "name": second.position}
+    assert [part.at for part in models.profile("ada").seals] == [second.position, third.position]
 
 
 def test_a_clear_word_replaces_the_sealed_original_of_an_earlier_one(desk: Desk, models: ModelsUnderTest) -> None:
     opened = desk.open("t", "ada", "subject", "source", channel="other")
     models.follow(desk.log)
-    assert models.ticket("t").personal == {"subject": opened.seal, "source": opened.seal}
+    assert models.ticket("t").personal == {"subject": opened.position, "source": opened.position}
     desk.update("t", channel="phone")
     models.follow(desk.log)
-    assert models.ticket("t").personal == {"subject": opened.seal}
+    assert models.ticket("t").personal == {"subject": opened.position}
     assert models.ticket("t").channel == "phone"
 
 
@@ -49,7 +49,7 @@ def test_a_shredded_contact_leaves_a_profile_without_a_name_or_an_id(desk: Desk,
     assert row.erased
     assert row.subject is None
     assert row.personal == {"name": None, "email": None}
-    assert models.profile("bob").personal == {"name": other.seal}
+    assert models.profile("bob").personal == {"name": other.position}
 
 
 def test_a_shredded_agent_keeps_the_id_and_the_work_stays_the_requesters(desk: Desk, models: ModelsUnderTest) -> None:
@@ -62,8 +62,8 @@ def test_a_shredded_agent_keeps_the_id_and_the_work_stays_the_requesters(desk: D
     assert (profile.erased, profile.subject) == (True, subject("agent"))
     assert profile.personal == {"name": None, "signature": None}
     assert (ticket.erased, ticket.responder) == (False, subject("agent"))
-    assert ticket.personal == {"subject": opened.seal}
-    assert (entry.author, entry.personal) == (subject("agent"), {"body": answer.seal})
+    assert ticket.personal == {"subject": opened.position}
+    assert (entry.author, entry.personal) == (subject("agent"), {"body": answer.position})
 
 
 def test_a_ticket_of_a_shredded_requester_is_erased_and_stays_countable(desk: Desk, models: ModelsUnderTest) -> None:
@@ -96,9 +96,9 @@ def test_a_colleague_who_is_shredded_takes_along_only_what_the_colleague_wrote(
     models.follow(desk.log)
     row, (his, hers) = models.ticket("t"), models.entries("t")
     assert (row.erased, row.requester, row.copied) == (False, subject("ada"), (subject("cy"),))
-    assert row.personal == {"subject": opened.seal}
+    assert row.personal == {"subject": opened.position}
     assert (his.author, his.personal) == (None, {"body": None})
-    assert (hers.author, hers.personal) == (subject("ada"), {"body": own.seal})
+    assert (hers.author, hers.personal) == (subject("ada"), {"body": own.position})
 
 
 def test_what_stood_in_a_ticket_before_it_moved_dies_with_the_former_requester(
@@ -113,9 +113,9 @@ def test_what_stood_in_a_ticket_before_it_moved_dies_with_the_former_requester(
     models.follow(desk.log)
     row, (before, after) = models.ticket("t"), models.entries("t")
     assert (row.erased, row.requester) == (False, subject("bob"))
-    assert row.personal == {"subject": None, "description": changed.seal}
+    assert row.personal == {"subject": None, "description": changed.position}
     assert (before.personal, before.author) == ({"body": None}, None)
-    assert after.personal == {"body": later.seal}
+    assert after.personal == {"body": later.position}
 
 
 def test_what_stood_in_a_ticket_before_it_moved_dies_with_whom_it_moved_to_even_after_a_further_move(
@@ -164,7 +164,7 @@ def test_a_purged_ticket_forgets_everybody_but_agents(desk: Desk, models: Models
     assert row.responder == subject("agent")
     assert [entry.author for entry in entries] == [None, subject("agent")]
     assert all(entry.personal == {"body": None} for entry in entries)
-    assert models.ticket("u").personal == {"subject": living.seal}
+    assert models.ticket("u").personal == {"subject": living.position}
 
 
 def test_what_comes_late_about_the_shredded_is_blank_from_the_start(desk: Desk, models: ModelsUnderTest) -> None:
@@ -249,7 +249,7 @@ def test_an_edited_entry_stays_in_its_place_and_says_only_what_is_new(desk: Desk
     assert (edited.position, edited.kind, edited.at) == (first.position, "reply", minutes(1))
     assert (edited.author, edited.by, edited.private) == (subject("ada"), "requester", True)
     assert (edited.edited_at, edited.deleted) == (minutes(9), False)
-    assert edited.personal == {"body": anew.seal}
+    assert edited.personal == {"body": anew.position}
     assert other == before[1]
     assert models.ticket("t").entries == 2
     desk.shred("ada")
@@ -307,7 +307,7 @@ def test_a_deleted_entry_takes_what_hangs_in_it_along_and_stays_countable(desk: 
     reply, file, other = models.entries("t")
     for gone in (reply, file):
         assert (gone.deleted, gone.author, set(gone.personal.values())) == (True, None, {None})
-    assert (other.deleted, other.author, other.personal) == (False, subject("agent"), {"body": kept.seal})
+    assert (other.deleted, other.author, other.personal) == (False, subject("agent"), {"body": kept.position})
     assert models.ticket("t").entries == 3
     desk.reply("t", "agent", "agent", own="a reply")
     desk.reply("t", "bob", "contact", type_="ticket.attachment_added", own="late", within="a file")
@@ -333,7 +333,7 @@ def test_the_team_talks_about_a_ticket_and_nobody_is_put_in_copy(desk: Desk, mod
     thread, message, slip, spent = models.entries("t")
     assert [entry.kind for entry in (thread, message, slip, spent)] == ["discussion", "message", "message", "time"]
     assert (thread.part, thread.discussion) == (part("a thread"), "private")
-    assert (message.within, message.personal) == (part("a thread"), {"body": anew.seal})
+    assert (message.within, message.personal) == (part("a thread"), {"body": anew.position})
     assert (slip.deleted, slip.author, slip.personal) == (True, subject("agent"), {"body": None})
     assert (spent.seconds, spent.billable) == (90, True)
     assert models.ticket("t").copied == ()
@@ -389,9 +389,9 @@ def test_a_call_is_forgotten_with_its_contact_and_its_recording(desk: Desk, mode
     assert (row.kind, row.parent, row.requester, row.responder) == ("call", thing("t"), subject("bob"), UUID(agent))
     assert (row.status, row.priority, row.direction, row.duration_seconds) == (None, None, "incoming", 75)
     assert (row.ended_at, row.words, row.group) == (minutes(1.25), {"cf_line": "sales"}, "7")
-    assert row.personal == {"subject": logged.seal, "notes": logged.seal}
+    assert row.personal == {"subject": logged.position, "notes": logged.position}
     assert (recording.kind, recording.seconds, transcript.kind) == ("recording", 70, "transcript")
-    assert transcript.personal == {"body": said.seal}
+    assert transcript.personal == {"body": said.position}
     assert [row.ticket for row in models.listed()] == [thing("t")]
     assert [row.kind for row in tickets.rows(models.connection, TENANT, kind=None)] == ["ticket", "call"]
     assert [row.kind for row in tickets.rows(models.connection, TENANT, kind="call")] == ["call"]
@@ -417,8 +417,8 @@ def test_a_chat_of_nobody_known_is_not_erased_and_may_name_a_contact_who_wrote(
     desk.shred("ada")
     models.follow(desk.log)
     row, (hers, his) = models.ticket("a chat"), models.entries("a chat")
-    assert (row.erased, row.personal) == (False, {"subject": begun.seal})
-    assert (hers.author, hers.personal, his.personal) == (None, {"body": None}, {"body": answer.seal})
+    assert (row.erased, row.personal) == (False, {"subject": begun.position})
+    assert (hers.author, hers.personal, his.personal) == (None, {"body": None}, {"body": answer.position})
     desk.shred_thing("a chat")
     models.follow(desk.log)
     assert models.ticket("a chat").erased
@@ -487,7 +487,7 @@ def test_an_agent_who_leaves_has_nothing_in_charge_and_is_a_contact_again(desk: 
     row = models.profile("eve")
     assert (row.agent, row.former_agent, row.subject) == (False, True, subject("eve"))
     assert [(entry.author, entry.personal) for entry in models.entries("t")] == [
-        (subject("eve"), {"body": answer.seal})
+        (subject("eve"), {"body": answer.position})
     ]
     desk.shred("eve")
     models.follow(desk.log)
@@ -513,7 +513,7 @@ def test_a_contact_who_was_made_an_agent_keeps_the_id_when_forgotten(desk: Desk,
     models.follow(desk.log)
     row = models.profile("ada")
     assert (row.agent, row.former_agent, row.occasional) == (True, False, True)
-    assert row.personal["signature"] == made.seal
+    assert row.personal["signature"] == made.position
     desk.shred("ada")
     models.follow(desk.log)
     assert models.profile("ada").subject == subject("ada")
@@ -527,10 +527,10 @@ def test_a_rectified_profile_reads_from_nothing_older(desk: Desk, models: Models
     anew = desk.person("ada", "name", "email", type_="contact.rectified")
     models.follow(desk.log)
     row = models.profile("ada")
-    assert row.personal == {"name": anew.seal, "email": anew.seal}
+    assert row.personal == {"name": anew.position, "email": anew.position}
     assert row.language == "en"
-    assert [part.seal for part in row.seals] == [anew.seal]
-    assert [part.seal for part in models.consents("ada")[0].seals] == [consent.seal]
+    assert [part.at for part in row.seals] == [anew.position]
+    assert [part.at for part in models.consents("ada")[0].seals] == [consent.position]
 
 
 def test_a_blocked_contact_is_unblocked_and_a_picture_goes_with_the_person(desk: Desk, models: ModelsUnderTest) -> None:
@@ -550,9 +550,9 @@ def test_a_blocked_contact_is_unblocked_and_a_picture_goes_with_the_person(desk:
 def test_consents_hold_until_they_are_taken_back_and_outlive_the_person_as_words(
     desk: Desk, models: ModelsUnderTest
 ) -> None:
-    def say(given: bool, purpose: str, minute: float, *sealed: str, **clear: str) -> bytes | None:
+    def say(given: bool, purpose: str, minute: float, *sealed: str, **clear: str) -> int:
         type_ = f"contact.consent_{'given' if given else 'withdrawn'}"
-        return desk.person("ada", *sealed, type_=type_, at=minutes(minute), purpose=purpose, **clear).seal
+        return desk.person("ada", *sealed, type_=type_, at=minutes(minute), purpose=purpose, **clear).position
 
     desk.person("ada", "name")
     first = say(True, "mailing", 1, "evidence", wording="v1")
@@ -565,8 +565,8 @@ def test_consents_hold_until_they_are_taken_back_and_outlive_the_person_as_words
     mailing, some, no_more, again = models.consents("ada")
     assert (mailing.purpose, mailing.wording) == ("mailing", "v1")
     assert (mailing.given_at, mailing.withdrawn_at) == (minutes(1), minutes(3))
-    assert [part.seal for part in mailing.seals] == [first]
-    assert [part.seal for part in mailing.withdrawn_seals] == [ended]
+    assert [part.at for part in mailing.seals] == [first]
+    assert [part.at for part in mailing.withdrawn_seals] == [ended]
     assert (some.given_at, some.withdrawn_at) == (minutes(2), None)
     assert (no_more.given_at, no_more.withdrawn_at) == (None, minutes(4))
     assert (again.given_at, again.withdrawn_at, again.seals) == (minutes(5), None, ())
@@ -575,7 +575,7 @@ def test_consents_hold_until_they_are_taken_back_and_outlive_the_person_as_words
     models.follow(desk.log)
     rows = models.consents("ada")
     assert [row.purpose for row in rows] == ["mailing", "other", "other", "mailing", "late"]
-    assert {part.seal for row in rows for part in (*row.seals, *row.withdrawn_seals)} == {None}
+    assert {part.at for row in rows for part in (*row.seals, *row.withdrawn_seals)} == {None}
     assert rows[0].given_at == minutes(1)
     assert models.consents("nobody") == []
 
@@ -603,5 +603,5 @@ def test_an_entry_that_was_told_twice_stands_once_after_an_edit(desk: Desk, mode
     anew = desk.reply("t", None, None, type_="ticket.entry_edited", own="a reply")
     models.follow(desk.log)
     first, second = models.entries("t")
-    assert (first.deleted, first.personal) == (False, {"body": anew.seal})
+    assert (first.deleted, first.personal) == (False, {"body": anew.position})
     assert (second.deleted, second.author, second.personal) == (True, None, {"body": None})

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
+from domain.errors import PositionMoved
 from projections import groups, paging
 from services.embedded import Endpoints
 from services.projecting import MODELS
@@ -67,16 +68,36 @@ def test_while_somebody_waits_to_swap_one_model_those_before_it_go_on(desk: Desk
     assert behind(desk.house) == set()
 
 
-def test_models_are_locked_in_one_order_whatever_order_is_asked_for(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    order: list[str] = []
-    advance = paging._advance
+def test_models_are_locked_in_one_order_whatever_order_is_asked_for(desk: Desk, databases: Endpoints) -> None:
+    """Two runners that each held what the other needs would wait for ever."""
+    head = desk.house.facts.head()
+    with psycopg.connect(databases.log_dsn) as holder, ThreadPoolExecutor() as pool:
+        holder.execute("SELECT FROM reports.position FOR UPDATE")
+        caught_up = pool.submit(desk.house.projecting.catch_up, models=["tickets", "reports", "contacts"])
+        for_ten_seconds = Retrying(stop=stop_after_delay(10), wait=wait_fixed(0.02), retry=retry_if_result(bool))
+        # It waits for the middle one, with the one before it in hand and the one behind it untouched.
+        for_ten_seconds(is_free, databases, "contacts")
+        assert is_free(databases, "tickets")
+        assert not caught_up.done()
+        holder.rollback()
+        caught_up.result(timeout=30)
+    assert behind(desk.house) == set(MODELS) - {"tickets", "reports", "contacts"}
+    assert desk.house.facts.head() == head
 
-    def noted(cursor: Any, schema: str, **named: Any) -> None:
-        order.append(schema)
-        advance(cursor, schema, **named)
 
-    monkeypatch.setattr(paging, "_advance", noted)
-    desk.house.projecting.catch_up(models=["tickets", "reports", "contacts"])
-    assert order == ["contacts", "reports", "tickets"]
+def is_free(databases: Endpoints, schema: str) -> bool:
+    with psycopg.connect(databases.log_dsn) as connection:
+        found = connection.execute(f"SELECT FROM {schema}.position FOR UPDATE SKIP LOCKED".encode()).fetchall()
+    return bool(found)
+
+
+def test_where_one_model_is_elsewhere_none_moves(desk: Desk, databases: Endpoints) -> None:
+    at = desk.house.projecting.positions()
+    here = {"expected": at["contacts"], "position": at["contacts"] + 9}
+    with psycopg.connect(databases.log_dsn) as connection:
+        for elsewhere in ("contacts", "reports", "tickets"):
+            connection.execute(f"UPDATE {elsewhere}.position SET position = position + 1".encode())
+            with pytest.raises(PositionMoved):
+                paging._advance_all(connection.cursor(), ["contacts", "reports", "tickets"], **here)
+            connection.rollback()
+    assert desk.house.projecting.positions() == at

@@ -6,11 +6,13 @@ import gc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from crypto.wrapping import Key
 from domain.errors import SettingsWrong
+from domain.ids import TenantId
 from services import reading
 from services.embedded import Endpoints
 from services.reading import Reveal
@@ -126,8 +128,30 @@ def test_an_answer_that_is_read_too_slowly_is_opened_again_so_that_a_shred_in_be
         assert next(rows)["subject"] == {"shredded": True}
 
 
-def test_a_seal_that_was_changed_or_moved_in_the_read_model_reads_as_broken(desk: Desk) -> None:
-    desk.tickets()
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE facts_events SET seal = set_byte(seal, length(seal) - 3, 7)",
+        "UPDATE facts_events SET seal = '\\x00'",
+        # Where somebody else's seal stands, where one of the same ticket stands that says no subject, and nowhere.
+        "UPDATE tickets.seals SET seal = (SELECT min(seal) FROM contacts.seals)",
+        "UPDATE tickets.seals SET seal = (SELECT min(seal) FROM tickets.entries)",
+        "UPDATE tickets.seals SET seal = 1000000",
+    ],
+)
+def test_a_seal_that_was_changed_or_is_looked_for_elsewhere_reads_as_broken(desk: Desk, change: str) -> None:
+    assert _subject_shown(desk) == "help"
     with desk.house.as_login.cursor() as cursor:
-        cursor.execute("UPDATE tickets.seals SET seal = set_byte(seal, length(seal) - 3, 7)")
+        cursor.execute(change.encode())
+        assert cursor.rowcount > 0
     assert _subject_shown(desk) == {"broken": True}
+
+
+def test_a_seal_of_another_tenant_is_not_looked_for(desk: Desk) -> None:
+    [row] = desk.tickets()
+    with desk.house.facts.connection() as connection:
+        found = connection.execute("SELECT seal FROM tickets.seals").fetchone()
+    assert found is not None
+    assert desk.house.facts.seals(desk.tenant.id, [found[0]]).keys() == {found[0]}
+    assert desk.house.facts.seals(TenantId(uuid4()), [found[0]]) == {}
+    assert row["subject"] == "help"

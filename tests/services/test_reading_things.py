@@ -104,10 +104,10 @@ def test_what_a_shredded_person_wrote_keeps_its_place(forum: Desk) -> None:
 @pytest.mark.parametrize(
     "damage",
     [
-        "UPDATE forums.seals SET seal = '\\x00', owners = ARRAY[%(who)s::uuid] WHERE seal IS NULL",
-        "UPDATE forums.attachments SET seal = '\\x00', owners = ARRAY[%(who)s::uuid] WHERE seal IS NULL",
+        "UPDATE forums.seals SET seal = 1, owners = ARRAY[%(who)s::uuid] WHERE seal IS NULL",
+        "UPDATE forums.attachments SET seal = 1, owners = ARRAY[%(who)s::uuid] WHERE seal IS NULL",
         "UPDATE forums.things SET author = %(who)s, erased = false WHERE erased",
-        "UPDATE contacts.consents SET seal = '\\x00', owners = ARRAY[%(who)s::uuid] WHERE seal IS NULL",
+        "UPDATE contacts.consents SET seal = 1, owners = ARRAY[%(who)s::uuid] WHERE seal IS NULL",
     ],
 )
 def test_residue_in_a_read_model_is_found(forum: Desk, damage: str) -> None:

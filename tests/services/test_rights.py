@@ -337,7 +337,7 @@ LOG_FORBIDDEN: list[tuple[Role, str, Role | None]] = [
     (INTAKE, "SELECT * FROM privacy_events", READER),
     (INTAKE, "SELECT * FROM tickets.tickets", READER),
     (INTAKE, "SELECT * FROM contacts.seals", READER),
-    (READER, "UPDATE tickets.seals SET seal = '\\x00'", PROJECTOR),
+    (READER, "UPDATE tickets.seals SET seal = 1", PROJECTOR),
     (READER, "DELETE FROM tickets.position", PROJECTOR),
     (READER, "DROP SCHEMA tickets CASCADE", PROJECTOR),
     (READER, "CREATE SCHEMA mine", PROJECTOR),

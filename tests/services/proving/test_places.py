@@ -146,7 +146,8 @@ def in_the_quarantine(ours: Ours, planted: Planted) -> None:
 
 def in_a_read_model(ours: Ours, planted: Planted) -> None:
     ours.log("UPDATE tickets.tickets SET type = %s", planted.value)
-    ours.log("UPDATE contacts.seals SET seal = %s", planted.key)
+    # No table of a read model has room for one today; an earlier version's had, and one may have stayed.
+    ours.log("CREATE TABLE contacts.older AS SELECT %s::bytea AS seal", planted.key)
 
 
 def in_what_analysts_read(ours: Ours, planted: Planted) -> None:
