@@ -50,6 +50,6 @@ It takes four things:
 
 What stays on fast disks: the newest partitions, the two small tables, the key database, whose rows are read at random,
 and the read models. These hold where a seal stands and not the seal, so a page of old tickets reads from the cheap
-storage when it is revealed, by position, and at no other time. Deleting facts for good, at the end of a tenant's retention, is then DROP TABLE of a partition
-whose facts are all purged; before that, as today, their keys are gone.
+storage when it is revealed, by position, and at no other time. Deleting facts for good, at the end of a tenant's
+retention, is then DROP TABLE of a partition whose facts are all purged; before that, as today, their keys are gone.
 """
