@@ -142,5 +142,6 @@ def _cloned(dsn: str, name: str) -> Iterator[str]:
 
 def _made(dsn: str, name: str, template: str = "template1") -> str:
     with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        # Copied as files: page by page through the write-ahead log, as is usual, takes twice as long.
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY FILE_COPY')
     return make_conninfo(dsn, dbname=name)

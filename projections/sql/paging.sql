@@ -17,7 +17,9 @@ SELECT set_config('search_path', %(schema)s, true),
     set_config('enable_mergejoin', 'off', true);
 
 -- name: exists
-SELECT to_regnamespace(%(schema)s) IS NOT NULL;
+-- Asked of the table, which says what is committed now. A session that has looked for a schema by name remembers that
+-- there is none, also while it waits for whoever makes it.
+SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = %(schema)s);
 
 -- name: lock_creation
 -- Two runners that start together create a schema once.

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
 import pytest
 from psycopg import Cursor
 from psycopg.rows import tuple_row
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from domain.errors import PositionMoved
 from domain.fact import FactAtRest
@@ -176,6 +178,24 @@ def test_of_two_runners_one_gives_up_and_nothing_is_counted_twice(
         paging.catch_up(connection, Overtaken(desk.log.facts, other), reports)
     assert reports.summaries(connection, TENANT)["ratings"]["by_value"]["100"] == 3
     assert paging.catch_up(connection, desk.log, reports) == desk.log.head()
+
+
+def test_of_two_that_begin_a_model_at_once_the_one_that_looked_before_finds_it_made(connect: Connect) -> None:
+    """A session remembers that it found no schema of a name, and takes no note of others while it waits for a lock."""
+    with connect() as first, connect() as second, ThreadPoolExecutor() as pool:
+        for session in (first, second):
+            session.autocommit = True
+        assert paging.position(second, reports) == 0
+        with first.transaction():
+            paging.prepare(first, reports, schema=reports.name)
+            waiting = pool.submit(paging.prepare, second, reports, schema=reports.name)
+            looking = Retrying(stop=stop_after_delay(10), wait=wait_fixed(0.01), retry=retry_if_result(bool))
+            looking(lambda: first.execute(_NOBODY_WAITS).fetchone() == (True,))
+        waiting.result(timeout=30)
+        assert paging.position(second, reports) == 0
+
+
+_NOBODY_WAITS = "SELECT NOT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)"
 
 
 def test_a_page_that_fails_leaves_nothing_behind(desk: Desk, connection: psycopg.Connection[Any]) -> None:
