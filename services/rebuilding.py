@@ -18,8 +18,6 @@ from projections.paging import FactLog, Progress, ReadModel
 #: Held by the session, not the transaction: a rebuild is many of them.
 _LOCK_REBUILD = "SELECT pg_advisory_lock(hashtextextended('sealdesk rebuild ' || %(model)s, 0))"
 
-_EXISTS = "SELECT to_regnamespace(%(schema)s) IS NOT NULL"
-
 #: Renaming takes no lock on the tables within, so it waits for no reader and no reader for it.
 _RENAME = sql.SQL("ALTER SCHEMA {} RENAME TO {}")
 
@@ -53,8 +51,7 @@ def rebuild(
         with connection.transaction(), connection.cursor(row_factory=tuple_row) as cursor:
             paging.lock_swap(cursor, model)
             reached = paging.catch_up(connection, log, model, page_size=page_size, schema=following)
-            cursor.execute(_EXISTS, {"schema": live})
-            if cursor.fetchone() == (True,):
+            if paging.exists(cursor, live):
                 _rename(connection, live, former)
             _rename(connection, following, live)
         _drop(connection, former)

@@ -21,6 +21,9 @@ SELECT set_config('search_path', %(schema)s, true),
 -- there is none, also while it waits for whoever makes it.
 SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = %(schema)s);
 
+-- name: tables
+SELECT tablename FROM pg_tables WHERE schemaname = %(schema)s ORDER BY tablename;
+
 -- name: lock_creation
 -- Two runners that start together create a schema once.
 SELECT pg_advisory_xact_lock(hashtextextended('sealdesk create ' || %(schema)s, 0));

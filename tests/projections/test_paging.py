@@ -239,6 +239,26 @@ def test_a_page_takes_as_many_statements_for_a_thousand_facts_as_for_ten(
     assert page(2) == page(200)
 
 
+def test_tables_that_grew_in_one_go_are_analysed_and_others_are_left_to_the_server(
+    desk: Desk, connection: psycopg.Connection[Any]
+) -> None:
+    def counted() -> float:
+        found = connection.execute("SELECT reltuples FROM pg_class WHERE oid = 'reports.tickets'::regclass").fetchone()
+        return found["reltuples"] if found else 0.0
+
+    many_tickets(desk, 10)
+    paging.catch_up(connection, desk.log, reports)
+    assert counted() == -1
+    many_tickets(desk, 550)
+    with connection.transaction():
+        # Whoever swaps does not wait for that.
+        paging.catch_up(connection, desk.log, reports, page_size=200)
+        assert counted() == -1
+        raise psycopg.Rollback
+    paging.catch_up(connection, desk.log, reports, page_size=200)
+    assert counted() > 400
+
+
 def test_lists_page_by_first_position_and_hide_what_is_gone(desk: Desk, models: ModelsUnderTest) -> None:
     for number in range(7):
         desk.person(f"person {number}", "name")
