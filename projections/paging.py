@@ -201,7 +201,7 @@ def _analyse(connection: Connection[Any], schema: str) -> None:
     """
     if connection.info.transaction_status is not TransactionStatus.IDLE:
         return
-    with connection.cursor(row_factory=tuple_row) as cursor:
+    with alone(connection), connection.cursor(row_factory=tuple_row) as cursor:
         cursor.execute(_SQL["tables"], {"schema": schema})
         names = [sql.Identifier(schema, name) for (name,) in cursor.fetchall()]
         cursor.execute(sql.SQL("ANALYZE {}").format(sql.SQL(", ").join(names)))

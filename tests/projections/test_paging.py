@@ -246,6 +246,7 @@ def test_tables_that_grew_in_one_go_are_analysed_and_others_are_left_to_the_serv
         found = connection.execute("SELECT reltuples FROM pg_class WHERE oid = 'reports.tickets'::regclass").fetchone()
         return found["reltuples"] if found else 0.0
 
+    connection.autocommit = True
     many_tickets(desk, 10)
     paging.catch_up(connection, desk.log, reports)
     assert counted() == -1
