@@ -33,6 +33,18 @@ _PATIENCE = {"connect_timeout": 5, "tcp_user_timeout": 30_000}
 AWAY = (psycopg.errors.ReadOnlySqlTransaction, psycopg.errors.IdleInTransactionSessionTimeout)
 
 
+#: A lock on one number of 64 bits is listed as its two halves:
+#: https://www.postgresql.org/docs/current/view-pg-locks.html
+_IS_TAKEN = """
+SELECT EXISTS (
+    SELECT FROM pg_locks
+    WHERE locktype = 'advisory' AND granted AND objsubid = 1
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        AND (classid::bigint << 32) | objid::bigint = hashtextextended(%(task)s, 0)
+) AS taken
+"""
+
+
 def patient(dsn: str) -> str:
     """Give a DSN the times after which a database counts as away (seconds, milliseconds), where it says none itself.
 
@@ -167,6 +179,12 @@ class KeyStore:
         """Try to be the only process at a task, and say whether that worked. The end of the process ends it, too."""
         with self.tasks() as take:
             yield take(task)
+
+    def is_taken(self, task: str) -> bool:
+        """Tell whether some process is at a task, without taking it away from whoever would be."""
+        with self.transaction() as cursor:
+            row = cursor.execute(_IS_TAKEN, {"task": f"sealdesk/task/{task}"}).fetchone()
+        return row is not None and bool(row["taken"])
 
     @contextmanager
     def waiting(self, task: str) -> Iterator[None]:

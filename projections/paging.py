@@ -17,7 +17,7 @@ from psycopg import Connection, Cursor, sql
 from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
-from domain.errors import PositionMoved
+from domain.errors import PositionMoved, SchemaUnfit
 from domain.fact import FactAtRest
 from domain.subjects import TENANT_CLOSED
 from projections import closed
@@ -27,8 +27,8 @@ _SQL = statements("paging")
 
 #: Facts a page. Beyond this the rate hardly grows, and the rows of a page are all in memory.
 PAGE_SIZE = 2_000
-#: Facts after which the tables are analysed for the first time in one go; then at four times as many, and at the end.
-ANALYSED_AFTER = 1_000
+#: Facts after which somebody looks whether tables have grown so much that they have to be analysed.
+LOOKED_AT_AFTER = 1_000
 
 #: Called after each page with (position, head).
 Progress = Callable[[int, int], None]
@@ -91,7 +91,7 @@ def catch_up(
     """
     schema = schema or model.name
     prepare(connection, model, schema=schema)
-    reached, folded, next_analysis = _position(connection, schema), 0, ANALYSED_AFTER
+    reached, grown = _position(connection, schema), 0
     while True:
         head = log.head()
         facts = log.page(reached or 0, page_size, model.reads | {TENANT_CLOSED})
@@ -100,10 +100,10 @@ def catch_up(
         if target != reached:
             _fold(connection, model, facts, schema=schema, expected=reached, position=target)
             reached = target
-        folded += len(facts)
-        if folded >= (next_analysis if is_full else ANALYSED_AFTER):
+        grown += len(facts)
+        if grown >= LOOKED_AT_AFTER:
             _analyse(connection, schema)
-            next_analysis = 4 * folded
+            grown = 0
         if progress:
             progress(target, max(head, target))
         if not is_full:
@@ -180,10 +180,17 @@ def exists(cursor: Cursor[Any], schema: str) -> bool:
 
 
 def prepare(connection: Connection[Any], model: ReadModel, *, schema: str) -> None:
-    """Create the schema and its tables, unless they are there."""
+    """Create the schema and its tables, unless they are there.
+
+    Raises:
+        SchemaUnfit: they are those of an earlier version, whose rows held seals.
+    """
     with connection.transaction(), connection.cursor(row_factory=tuple_row) as cursor:
         cursor.execute(_SQL["lock_creation"], {"schema": schema})
         if exists(cursor, schema):
+            cursor.execute(_SQL["is_former"], {"schema": schema})
+            if cursor.fetchone() == (True,):
+                raise SchemaUnfit(f"the read model {model.name} is of an earlier version; run: sealdesk rebuild all")
             closed.add_to(cursor, schema)
             return
         cursor.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
@@ -194,17 +201,19 @@ def prepare(connection: Connection[Any], model: ReadModel, *, schema: str) -> No
 
 
 def _analyse(connection: Connection[Any], schema: str) -> None:
-    """Let the planner know how large the tables of a schema have become, before plans for small ones cost too much.
+    """Let the planner know of tables that have grown manyfold since they were analysed, or never were.
 
     The server does that by itself a minute later: on a rebuild that is most of the time, each page of it planned for
-    empty tables.
+    empty tables. One column is enough for that, the tenant, and it is nobody's: statistics hold values. Whoever is at
+    a table is not waited for.
     """
     if connection.info.transaction_status is not TransactionStatus.IDLE:
         return
     with alone(connection), connection.cursor(row_factory=tuple_row) as cursor:
-        cursor.execute(_SQL["tables"], {"schema": schema})
-        names = [sql.Identifier(schema, name) for (name,) in cursor.fetchall()]
-        cursor.execute(sql.SQL("ANALYZE {}").format(sql.SQL(", ").join(names)))
+        cursor.execute(_SQL["grown"], {"schema": schema})
+        names = [sql.SQL("{} (tenant)").format(sql.Identifier(schema, name)) for (name,) in cursor.fetchall()]
+        if names:
+            cursor.execute(sql.SQL("ANALYZE (SKIP_LOCKED) {}").format(sql.SQL(", ").join(names)))
 
 
 def lock_swap(cursor: Cursor[Any], model: ReadModel) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
+from uuid import UUID
 
 from crypto.agreement import TOLD_BY_THE_LEDGER
 from crypto.integrity import check_tops
@@ -66,7 +67,7 @@ def check_strictly(facts: Facts, keys: KeyStore, ledger: Ledger) -> None:
         kept = rows_of(cursor, SQL.kept_now.sql)[0]["position"]
     # The head is read afterwards, so that what is stored meanwhile does not look like a log from before it.
     is_behind = facts.head() < kept or bool(lines_missing(facts, keys, ledger)[0])
-    if is_behind or _is_half_restored(keys) or _is_cut_off(keys, ledger):
+    if is_behind or _is_half_restored(keys) or is_cut_off(keys, ledger):
         raise GateShut(
             "log, key database and ledger are not of one time, and this login may not mend that: start sealdesk keep, "
             "or run any command with a login that has the role of the keeper"
@@ -79,18 +80,19 @@ def _is_half_restored(keys: KeyStore) -> bool:
         return bool(rows_of(cursor, SQL.told_and_intended.sql, ground=TOLD_BY_THE_LEDGER))
 
 
-def _is_cut_off(keys: KeyStore, ledger: Ledger) -> bool:
-    """Tell whether a line stands whose shred was begun and is not carried out, and nobody is at it: it opens still."""
-    with keys.transaction() as cursor:
-        begun = [row["shred_id"] for row in rows_of(cursor, SQL.intended_shreds.sql)]
-    for shred in begun:
-        if ledger.find(shred) is None:
-            continue
-        with keys.alone(str(shred)) as nobody_is_at_it, keys.transaction() as cursor:
-            # Whoever was at it may have ended well since.
-            if nobody_is_at_it and shred in {row["shred_id"] for row in rows_of(cursor, SQL.intended_shreds.sql)}:
-                return True
-    return False
+def is_cut_off(keys: KeyStore, ledger: Ledger) -> bool:
+    """Tell whether a line stands whose shred was begun and is not carried out, and nobody is at it: it opens still.
+
+    It takes nothing that others look for: of many who ask at once, each hears the same.
+    """
+
+    def begun() -> set[UUID]:
+        with keys.transaction() as cursor:
+            return {row["shred_id"] for row in rows_of(cursor, SQL.intended_shreds.sql)}
+
+    left = {shred for shred in begun() if ledger.find(shred) is not None and not keys.is_taken(str(shred))}
+    # Whoever was at it may have ended well since.
+    return bool(left) and not left.isdisjoint(begun())
 
 
 def lines_missing(facts: Facts, keys: KeyStore, ledger: Lines) -> tuple[list[Line], list[Line]]:

@@ -19,10 +19,10 @@ from crypto.ledger import Fences, Ledger, Line
 from crypto.register import Register, quarter
 from crypto.roots import Roots
 from crypto.tree import SQL, Tree
-from domain.errors import KeyExpired
+from domain.errors import GateShut, KeyExpired
 from domain.ids import TenantId
 from services import finding
-from services.gate import lines_missing
+from services.gate import is_cut_off, lines_missing
 from services.log import Facts
 
 
@@ -61,6 +61,8 @@ class Restoring:
                 self._know(line)
             if self._is_pending() or unknown:
                 self._resume()
+                if is_cut_off(self._keys, self._ledger):
+                    raise GateShut("a shred on the ledger could not be carried out; start again")
             for line in untold:
                 self._tell_again(line)
             if untold:

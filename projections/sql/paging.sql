@@ -21,8 +21,23 @@ SELECT set_config('search_path', %(schema)s, true),
 -- there is none, also while it waits for whoever makes it.
 SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = %(schema)s);
 
--- name: tables
-SELECT tablename FROM pg_tables WHERE schemaname = %(schema)s ORDER BY tablename;
+-- name: is_former
+-- Rows held the bytes of seals once; today they say where a seal stands.
+SELECT EXISTS (
+    SELECT FROM pg_class AS c
+    JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = 'seal' AND a.atttypid = 'bytea'::regtype
+    WHERE c.relnamespace = to_regnamespace(%(schema)s) AND c.relkind = 'r'
+);
+
+-- name: grown
+-- Tables with a tenant that are four times as large as the planner believes, or more.
+SELECT c.relname
+FROM pg_class AS c
+JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = 'tenant'
+WHERE c.relnamespace = to_regnamespace(%(schema)s)
+    AND c.relkind = 'r'
+    AND pg_relation_size(c.oid) >= 4 * greatest(c.relpages, 1) * current_setting('block_size')::bigint
+ORDER BY c.relname;
 
 -- name: lock_creation
 -- Two runners that start together create a schema once.

@@ -11,6 +11,8 @@ CREATE TABLE seals (
     PRIMARY KEY (tenant, thing, position),
     CHECK (seal IS NOT NULL OR owners = '{}')
 );
+-- Statistics hold values, and outlive the rows: of whom a row names, none are gathered.
+ALTER TABLE seals ALTER COLUMN owners SET STATISTICS 0;
 COMMENT ON TABLE seals IS 'One row is the seal of one fact, as long as a personal field of its thing reads from it.';
 COMMENT ON COLUMN seals.fields IS 'The personal fields that still read from this seal; later facts gave the others.';
 COMMENT ON COLUMN seals.owners IS 'With whom the seal dies: subjects, or a desk key. Empty once it is shredded.';

@@ -11,12 +11,12 @@ import psycopg
 import pytest
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
-from domain.errors import PositionMoved
+from domain.errors import PositionMoved, SchemaUnfit
 from projections import groups, paging
 from services.embedded import Endpoints
 from services.projecting import MODELS
 from services.wiring import House
-from tests.desks import Desk, desk_house
+from tests.desks import AT, Desk, desk_house
 
 SWAP = "hashtextextended('sealdesk swap reports', 0)"
 
@@ -101,3 +101,51 @@ def test_where_one_model_is_elsewhere_none_moves(desk: Desk, databases: Endpoint
                 paging._advance_all(connection.cursor(), ["contacts", "reports", "tickets"], **here)
             connection.rollback()
     assert desk.house.projecting.positions() == at
+
+
+def test_tables_that_somebody_is_at_are_not_waited_for(desk: Desk, databases: Endpoints) -> None:
+    """VACUUM holds this lock, for hours on large tables; folding never waited for it."""
+    more = paging.PAGE_SIZE + 100
+    replies = [desk.event("ticket.replied", "ticket 20", AT, f"r-{number}", body="so") for number in range(more)]
+    assert desk.take(*replies).stored == more
+    with psycopg.connect(databases.log_dsn) as vacuuming, ThreadPoolExecutor() as pool:
+        vacuuming.execute("LOCK TABLE tickets.entries IN SHARE UPDATE EXCLUSIVE MODE")
+        pool.submit(desk.house.projecting.catch_up).result(timeout=60)
+        vacuuming.rollback()
+    assert behind(desk.house) == set()
+    assert "tickets.entries" not in analysed(databases)
+    desk.house.projecting.rebuild("tickets")
+    assert "tickets.entries" in analysed(databases)
+
+
+def analysed(databases: Endpoints) -> set[str]:
+    with psycopg.connect(databases.log_dsn) as connection:
+        return {table for (table,) in connection.execute("SELECT schemaname || '.' || tablename FROM pg_stats")}
+
+
+def test_statistics_of_read_models_name_nobody(desk: Desk, databases: Endpoints) -> None:
+    for number in range(21, 60):
+        desk.happens("ticket.opened", f"ticket {number}", id=number, requester_id=1, subject="help")
+        desk.happens("ticket.replied", f"ticket {number}", id=number, body="so", user_id=1)
+    desk.happens("contact.consent_given", "contact 1", id=1, purpose="newsletter", evidence="ticked the box")
+    desk.house.projecting.catch_up()
+    [person] = {row["subject"] for row in desk.contacts()}
+    named = """
+        SELECT schemaname || '.' || tablename || '.' || attname FROM pg_stats
+        WHERE concat(most_common_vals, histogram_bounds, most_common_elems) LIKE %s AND schemaname <> 'public'
+    """
+    with psycopg.connect(databases.log_dsn, autocommit=True) as connection:
+        connection.execute("ANALYZE")
+        assert analysed(databases) >= {"tickets.tickets", "tickets.entries", "contacts.profiles"}
+        assert connection.execute(named.encode(), [f"%{person}%"]).fetchall() == []
+
+
+def test_a_read_model_of_an_earlier_version_is_refused_until_it_is_built_anew(desk: Desk, databases: Endpoints) -> None:
+    with psycopg.connect(databases.log_dsn) as connection:
+        connection.execute("ALTER TABLE tickets.entries ALTER COLUMN seal TYPE bytea USING NULL")
+    desk.happens("ticket.replied", "ticket 20", id=5, body="so")
+    with pytest.raises(SchemaUnfit, match="rebuild"):
+        desk.house.projecting.catch_up()
+    desk.house.projecting.rebuild("tickets")
+    desk.house.projecting.catch_up()
+    assert behind(desk.house) == set()

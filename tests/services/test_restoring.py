@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 from itertools import count
@@ -173,9 +174,15 @@ def test_whoever_may_not_mend_gets_nothing_while_a_line_is_not_carried_out_and_n
         with pytest.raises(GateShut, match="may not mend"):
             gate.check_strictly(house.facts, house.keys, house.ledger)
         [shred] = [line.shred for line in house.ledger.read()]
+        with ThreadPoolExecutor() as pool:
+            # Many start at once, and none takes another's look for the one who is at it.
+            looks = [pool.submit(gate.is_cut_off, house.keys, house.ledger) for _ in range(24)]
+            assert all(look.result(timeout=30) for look in looks)
         with house.keys.alone(str(shred)):
             # Somebody is at it, and the next look finds it done.
+            assert house.keys.is_taken(str(shred))
             gate.check_strictly(house.facts, house.keys, house.ledger)
+        assert not house.keys.is_taken(str(shred))
         house.shredding.resume()
         gate.check_strictly(house.facts, house.keys, house.ledger)
         assert names(desk) == {"bob", "cy"}
