@@ -17,6 +17,8 @@ from itertools import islice
 from typing import Protocol
 from uuid import UUID
 
+from psycopg.rows import DictRow
+
 from crypto.agreement import TOLD_BY_THE_LEDGER
 from crypto.integrity import check_tops
 from crypto.keystore import KeyStore, rows_of
@@ -83,16 +85,25 @@ def _is_half_restored(keys: KeyStore) -> bool:
 def is_cut_off(keys: KeyStore, ledger: Ledger) -> bool:
     """Tell whether a line stands whose shred was begun and is not carried out, and nobody is at it: it opens still.
 
-    It takes nothing that others look for: of many who ask at once, each hears the same.
+    It takes nothing that others look for: of many who ask at once, each hears the same. A closing waits for the shreds
+    of its tenant that others are at, and stops nobody meanwhile.
     """
-
-    def begun() -> set[UUID]:
-        with keys.transaction() as cursor:
-            return {row["shred_id"] for row in rows_of(cursor, SQL.intended_shreds.sql)}
-
-    left = {shred for shred in begun() if ledger.find(shred) is not None and not keys.is_taken(str(shred))}
+    rows = _unfinished(keys)
+    begun = {id_: row for id_, row in rows.items() if row["step"] == "intended" and ledger.find(id_) is not None}
+    if not begun:
+        return False
+    taken = {id_ for id_ in rows if keys.is_taken(str(id_))}
+    awaited = {rows[id_]["tenant"] for id_ in taken if rows[id_]["kind"] != "tenant"}
+    waits = {id_ for id_, row in begun.items() if row["kind"] == "tenant" and row["tenant"] in awaited}
+    left = begun.keys() - taken - waits
     # Whoever was at it may have ended well since.
-    return bool(left) and not left.isdisjoint(begun())
+    still = _unfinished(keys) if left else {}
+    return any(id_ in still and still[id_]["step"] == "intended" for id_ in left)
+
+
+def _unfinished(keys: KeyStore) -> dict[UUID, DictRow]:
+    with keys.transaction() as cursor:
+        return {row["shred_id"]: row for row in rows_of(cursor, SQL.unfinished_shreds.sql)}
 
 
 def lines_missing(facts: Facts, keys: KeyStore, ledger: Lines) -> tuple[list[Line], list[Line]]:

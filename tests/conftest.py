@@ -23,7 +23,7 @@ hypothesis.settings.register_profile(
     # Fixtures of a function hold nothing that one example could leave to the next, and a database makes
     # examples slow.
     deadline=None,
-    max_examples=50,
+    max_examples=30,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 hypothesis.settings.register_profile("thorough", parent=hypothesis.settings.get_profile("ci"), max_examples=2000)
