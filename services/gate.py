@@ -17,8 +17,6 @@ from itertools import islice
 from typing import Protocol
 from uuid import UUID
 
-from psycopg.rows import DictRow
-
 from crypto.agreement import TOLD_BY_THE_LEDGER
 from crypto.integrity import check_tops
 from crypto.keystore import KeyStore, rows_of
@@ -88,22 +86,29 @@ def is_cut_off(keys: KeyStore, ledger: Ledger) -> bool:
     It takes nothing that others look for: of many who ask at once, each hears the same. A closing waits for the shreds
     of its tenant that others are at, and stops nobody meanwhile.
     """
-    rows = _unfinished(keys)
-    begun = {id_: row for id_, row in rows.items() if row["step"] == "intended" and ledger.find(id_) is not None}
-    if not begun:
+    steps = _unfinished(keys)
+    if "intended" not in steps.values():
         return False
-    taken = {id_ for id_ in rows if keys.is_taken(str(id_))}
-    awaited = {rows[id_]["tenant"] for id_ in taken if rows[id_]["kind"] != "tenant"}
-    waits = {id_ for id_, row in begun.items() if row["kind"] == "tenant" and row["tenant"] in awaited}
-    left = begun.keys() - taken - waits
+    lines = {shred: ledger.find(shred) for shred in steps}
+    taken = {shred for shred in steps if keys.is_taken(str(shred))}
+    # Before its line nobody here can say whose a shred is: it may be awaited.
+    awaited = {line.tenant if (line := lines[shred]) else None for shred in taken}
+    left = {
+        shred
+        for shred, line in lines.items()
+        if line is not None
+        and steps[shred] == "intended"
+        and shred not in taken
+        and not (line.kind == "tenant" and awaited & {line.tenant, None})
+    }
     # Whoever was at it may have ended well since.
     still = _unfinished(keys) if left else {}
-    return any(id_ in still and still[id_]["step"] == "intended" for id_ in left)
+    return any(still.get(shred) == "intended" for shred in left)
 
 
-def _unfinished(keys: KeyStore) -> dict[UUID, DictRow]:
+def _unfinished(keys: KeyStore) -> dict[UUID, str]:
     with keys.transaction() as cursor:
-        return {row["shred_id"]: row for row in rows_of(cursor, SQL.unfinished_shreds.sql)}
+        return {row["shred_id"]: row["step"] for row in rows_of(cursor, SQL.begun_and_not_ended.sql)}
 
 
 def lines_missing(facts: Facts, keys: KeyStore, ledger: Lines) -> tuple[list[Line], list[Line]]:

@@ -252,6 +252,10 @@ SELECT * FROM shreds WHERE step NOT IN ('finished', 'abandoned') ORDER BY begun_
 -- Shreds and closings that a restored copy has learned of from the ledger, and whose keys stand still.
 SELECT shred_id FROM shreds WHERE step = 'intended' AND ground = %(ground)s LIMIT 1;
 
+-- name: begun_and_not_ended
+-- The same for intake, which has no business with the rest of a row.
+SELECT shred_id, step FROM shreds WHERE step NOT IN ('finished', 'abandoned');
+
 -- name: shred_of_target
 SELECT * FROM shreds WHERE targets @> ARRAY[%(target)s]::uuid[] AND line IS NOT NULL ORDER BY line LIMIT 1;
 
