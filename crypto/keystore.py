@@ -31,8 +31,6 @@ _PATIENCE = {"connect_timeout": 5, "tcp_user_timeout": 30_000}
 #: What a server raises that is there but not to be worked with now: it was made a standby, or has ended a transaction
 #: that waited for too long. https://www.postgresql.org/docs/current/errcodes-appendix.html
 AWAY = (psycopg.errors.ReadOnlySqlTransaction, psycopg.errors.IdleInTransactionSessionTimeout)
-
-
 #: A lock on one number of 64 bits is listed as its two halves:
 #: https://www.postgresql.org/docs/current/view-pg-locks.html
 _IS_TAKEN = """

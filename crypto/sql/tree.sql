@@ -253,7 +253,7 @@ SELECT * FROM shreds WHERE step NOT IN ('finished', 'abandoned') ORDER BY begun_
 SELECT shred_id FROM shreds WHERE step = 'intended' AND ground = %(ground)s LIMIT 1;
 
 -- name: begun_and_not_ended
--- The same for intake, which has no business with the rest of a row.
+-- How far what was begun is; the rest of a row is no business of intake.
 SELECT shred_id, step FROM shreds WHERE step NOT IN ('finished', 'abandoned');
 
 -- name: shred_of_target

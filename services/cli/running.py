@@ -49,7 +49,7 @@ def project(
     """
     if unknown := set(models or ()) - set(MODELS):
         raise SettingsWrong(f"{len(unknown)} of these are no read models; there are {', '.join(MODELS)}.")
-    with watched("models") as watch, _log_of(data) as log_dsn:
+    with watched("models") as watch, _log_of(data, makes=True) as log_dsn:
         watch.tells(lambda wired: wired.models(log_dsn))
 
         def work(opened: Callable[[], None]) -> None:
@@ -63,12 +63,12 @@ def project(
 
 
 @contextmanager
-def _log_of(data: Path | None) -> Iterator[str]:
+def _log_of(data: Path | None, *, makes: bool = False) -> Iterator[str]:
     """Find the log database, and nothing of what opens anything: its DSN, or the servers of a data folder."""
     if log_dsn := log_dsn_of():
         yield log_dsn
         return
-    with embedded.serving(settings_of(data, makes=True)) as endpoints:
+    with embedded.serving(settings_of(data, makes=makes)) as endpoints:
         yield endpoints.log_dsn
 
 
@@ -242,6 +242,8 @@ def rebuild(
 ) -> None:
     """Build a read model anew from the log, beside the live one, and swap. Readers notice nothing.
 
+    It has no keys, and asks for none: with servers of your own it needs SEALDESK_LOG_DSN and nothing else.
+
     Example:
 
         sealdesk rebuild all
@@ -249,10 +251,11 @@ def rebuild(
     if name != "all" and name not in MODELS:
         raise SettingsWrong(f"There is no such read model; there are {', '.join(MODELS)}, and all.")
     reached: dict[str, int] = {}
-    with entered(data) as house:
+    # Not the whole house: what a crash left of a shred waits for read models, and would be carried out first.
+    with _log_of(data) as log_dsn, projector(log_dsn, ours=log_dsn_of() is None) as log:
         for model in MODELS if name == "all" else (name,):
             with progress(f"rebuild {model}") as shown:
-                reached[model] = house.projecting.rebuild(model, shown.to)
+                reached[model] = log.projecting.rebuild(model, shown.to)
     if json:
         write_json(reached)
         return

@@ -433,6 +433,24 @@ def test_every_command_finishes_what_a_crash_left_of_a_shred(desk: Sealdesk, dat
     assert again["certificate_id"] != certificate["certificate_id"]
 
 
+def test_read_models_of_before_are_built_anew_though_a_shred_waits_for_them(
+    desk: Sealdesk, databases: Endpoints
+) -> None:
+    """Whatever a crash left of it needs read models, so building them must not wait for it."""
+    desk.done(*SHRED, "--ref", "1", "--yes")
+    with psycopg.connect(databases.keys_dsn) as connection:
+        connection.execute("UPDATE shreds SET step = 'told', certificate = NULL")
+    with psycopg.connect(databases.log_dsn) as connection:
+        connection.execute("UPDATE tickets.position SET position = position - 1")
+        connection.execute("ALTER TABLE tickets.entries ALTER COLUMN seal TYPE bytea USING NULL")
+    refused = desk("status")
+    assert (refused.status, "sealdesk rebuild all" in refused.err) == (4, True)
+    assert desk.json("rebuild", "all").keys() == MODELS.keys()
+    desk.done("status")
+    with psycopg.connect(databases.keys_dsn) as connection:
+        assert connection.execute("SELECT step FROM shreds").fetchall() == [("finished",)]
+
+
 # -- verify, certificates ---------------------------------------------------------------------------------------
 
 

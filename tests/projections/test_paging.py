@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -284,6 +285,8 @@ def test_lists_page_by_first_position_and_hide_what_is_gone(desk: Desk, models: 
     (person,) = contacts.rows(models.connection, TENANT, subject=subject("person 2"))
     assert person == people[2]
     assert len(list(contacts.rows(models.connection, TENANT, all=True))) == 7
+    assert "seal " not in repr(listed[0])
+    assert not re.search("b['\"]", repr(listed[0])), "a row holds no bytes of a seal"
     assert connection_is_idle(models.connection)
 
 

@@ -411,7 +411,7 @@ def mentioned(dump: Dump) -> set[Any]:
         for row in rows
         for column, value in row.items()
         for item in (value if isinstance(value, list) else [value])
-        if isinstance(item, UUID) or (column == "seal" and item is not None)
+        if isinstance(item, UUID | bytes) or (column == "seal" and item is not None)
     }
 
 
@@ -544,7 +544,7 @@ def test_of_a_closed_tenant_every_thing_keeps_its_place_and_no_seal_whatever_cam
     assert {name: len(rows) for name, rows in rebuilt.items() if name.endswith(".things")} == {
         name: rows for name, rows in places.items() if name.endswith(".things")
     }
-    assert not any(isinstance(item, int) for item in mentioned(rebuilt))
+    assert not any(isinstance(item, int | bytes) for item in mentioned(rebuilt))
     for name, rows in rebuilt.items():
         if name.endswith(".things"):
             assert all(row["erased"] and (row["author"] is None or row["by"] == "agent") for row in rows)
