@@ -204,14 +204,14 @@ def _analyse(connection: Connection[Any], schema: str) -> None:
     """Let the planner know of tables that have grown manyfold since they were analysed, or never were.
 
     The server does that by itself a minute later: on a rebuild that is most of the time, each page of it planned for
-    empty tables. One column is enough for that, the tenant, and it is nobody's: statistics hold values. Whoever is at
-    a table is not waited for.
+    empty tables. Statistics hold values: of the columns that name people, the tables gather none. Whoever is at a table
+    is not waited for.
     """
     if connection.info.transaction_status is not TransactionStatus.IDLE:
         return
     with alone(connection), connection.cursor(row_factory=tuple_row) as cursor:
         cursor.execute(_SQL["grown"], {"schema": schema})
-        names = [sql.SQL("{} (tenant)").format(sql.Identifier(schema, name)) for (name,) in cursor.fetchall()]
+        names = [sql.Identifier(schema, name) for (name,) in cursor.fetchall()]
         if names:
             cursor.execute(sql.SQL("ANALYZE (SKIP_LOCKED) {}").format(sql.SQL(", ").join(names)))
 

@@ -30,10 +30,9 @@ SELECT EXISTS (
 );
 
 -- name: grown
--- Tables with a tenant that are four times as large as the planner believes, or more.
+-- Tables that are four times as large as the planner believes, or more.
 SELECT c.relname
 FROM pg_class AS c
-JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = 'tenant'
 WHERE c.relnamespace = to_regnamespace(%(schema)s)
     AND c.relkind = 'r'
     AND pg_relation_size(c.oid) >= 4 * greatest(c.relpages, 1) * current_setting('block_size')::bigint

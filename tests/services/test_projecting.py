@@ -116,6 +116,14 @@ def test_tables_that_somebody_is_at_are_not_waited_for(desk: Desk, databases: En
     assert "tickets.entries" not in analysed(databases)
     desk.house.projecting.rebuild("tickets")
     assert "tickets.entries" in analysed(databases)
+    with psycopg.connect(databases.log_dsn) as connection:
+        columns = {column for (column,) in connection.execute(_OF_ENTRIES)}
+    # Without the ticket, a page of tickets would read the whole table.
+    assert columns >= {"tenant", "ticket"}
+    assert not columns & {"author", "owners"}
+
+
+_OF_ENTRIES = "SELECT attname FROM pg_stats WHERE schemaname = 'tickets' AND tablename = 'entries'"
 
 
 def analysed(databases: Endpoints) -> set[str]:
