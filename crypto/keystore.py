@@ -78,6 +78,8 @@ class KeyStore:
             self._dsn,
             min_size=0,
             max_size=4,
+            # Whoever opens a connection: four at most are opened, and three threads for that are slow to start.
+            num_workers=1,
             open=False,
             timeout=CONNECT_SECONDS,
             check=ConnectionPool.check_connection,

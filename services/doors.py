@@ -84,43 +84,54 @@ def _most(login: Login) -> Role:
 
 
 @contextmanager
-def doors(endpoints: Endpoints) -> Iterator[Doors]:
-    """Find out what the logins may be, open nothing yet, and close what was opened at the end.
+def doors(endpoints: Endpoints, *, ours: bool | None = None) -> Iterator[Doors]:
+    """Find out what the logins may be, keep nothing open of that, and close what was opened since at the end.
+
+    `ours` says whether the databases are those of our own data folder, which are brought to today's version; None, that
+    nobody asks for their versions.
 
     Raises:
+        SchemaUnfit: a database has another version.
         RightMissing: a login has none of the roles.
         LogUnavailable, KeysUnavailable: a database cannot be reached.
     """
-    log, keys = entering(schema.LOG, endpoints.log_dsn), entering(schema.KEYS, endpoints.keys_dsn)
-    found = Doors(endpoints, log, keys, folds=folds(log, endpoints.log_dsn))
+    # One connection each: a connection is most of what a start costs.
+    with (
+        schema.connected(schema.LOG, endpoints.log_dsn) as of_log,
+        schema.connected(schema.KEYS, endpoints.keys_dsn) as of_keys,
+    ):
+        if ours is not None:
+            # Both, before anything is changed in one of them.
+            schema.see_to(of_log, schema.LOG, endpoints.log_dsn, ours=ours)
+            schema.see_to(of_keys, schema.KEYS, endpoints.keys_dsn, ours=ours)
+        log, keys = entering(of_log, schema.LOG), entering(of_keys, schema.KEYS)
+        folding = folds(log, of_log)
+    found = Doors(endpoints, log, keys, folds=folding)
     try:
         yield found
     finally:
         found.close()
 
 
-def folds(login: Login, log_dsn: str) -> bool:
+def folds(login: Login, connection: schema.Connection) -> bool:
     """Tell whether a login of the log folds read models: nobody does in whose session a projector could do more."""
     if Role.PROJECTOR not in login.roles:
         return False
     if login.roles == {Role.PROJECTOR} and not login.owns:
         return True
-    with schema.connected(schema.LOG, log_dsn) as connection:
-        return not rights.folds_apart(connection)
+    return not rights.folds_apart(connection)
 
 
-def entering(schema_: Schema, dsn: str) -> Login:
+def entering(connection: schema.Connection, schema_: Schema) -> Login:
     """Find out what a login may be in one database. An owner brings the rights up to date first, if that is needed.
 
     Raises:
         RightMissing: it has none of the roles.
-        LogUnavailable, KeysUnavailable: the database cannot be reached.
     """
-    with schema.connected(schema_, dsn) as connection:
+    login = login_of(connection)
+    if login.owns and not rights.stand(connection, schema_.what):
+        rights.see_to(connection, schema_.what)
         login = login_of(connection)
-        if login.owns and not rights.stand(connection, schema_.what):
-            rights.see_to(connection, schema_.what)
-            login = login_of(connection)
     if login.roles.isdisjoint(rights.ENTER[schema_.what]):
         raise RightMissing(
             f"the login of the {schema_.called} has none of the roles of sealdesk; whoever owns the database lets it "

@@ -13,12 +13,16 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
+from typing import TypeAlias
 
 import psycopg
 from psycopg import sql
 
 from crypto.keystore import patient
 from domain.errors import KeysUnavailable, LogUnavailable, OperatorCanAct, RightMissing, SchemaUnfit
+
+#: In autocommit mode.
+Connection: TypeAlias = psycopg.Connection[tuple[object, ...]]
 
 _APPLIED = sql.SQL("SELECT migration_id, migration_hash FROM {}")
 
@@ -68,7 +72,7 @@ class Standing:
     changed: tuple[str, ...]
 
 
-def standing(connection: psycopg.Connection[tuple[object, ...]], schema: Schema) -> Standing:
+def standing(connection: Connection, schema: Schema) -> Standing:
     """Ask a database, on a connection in autocommit mode, which files were applied to it.
 
     Raises:
@@ -118,21 +122,30 @@ def refuse_newer(found: Standing, schema: Schema) -> None:
         )
 
 
-def ready(schema: Schema, dsn: str, *, ours: bool) -> None:
+def see_to(connection: Connection, schema: Schema, dsn: str, *, ours: bool) -> None:
     """See to it that this program fits a database. One of our own data folder is brought to today's version.
 
     Raises:
         SchemaUnfit: it is of another version.
-        LogUnavailable, KeysUnavailable: it cannot be reached.
     """
-    with connected(schema, dsn) as connection:
-        found = standing(connection, schema)
+    found = standing(connection, schema)
     refuse_newer(found, schema)
     if found.missing and not ours:
         has = "is of an older version of sealdesk" if found.applied else "is not set up for this version of sealdesk"
         raise SchemaUnfit(f"the {schema.called} {has}; run: sealdesk migrate")
     if found.missing:
         bring(schema, dsn)
+
+
+def ready(schema: Schema, dsn: str, *, ours: bool) -> None:
+    """See to it on a connection that is made for that.
+
+    Raises:
+        SchemaUnfit: the database is of another version.
+        LogUnavailable, KeysUnavailable: it cannot be reached.
+    """
+    with connected(schema, dsn) as connection:
+        see_to(connection, schema, dsn, ours=ours)
 
 
 def create(log_dsn: str, keys_dsn: str) -> None:
@@ -163,7 +176,7 @@ def bring(schema: Schema, dsn: str, said: Callable[[str], object] | None = None)
     migrate(schema, dsn, said)
 
 
-def connected(schema: Schema, dsn: str) -> psycopg.Connection[tuple[object, ...]]:
+def connected(schema: Schema, dsn: str) -> Connection:
     """Connect to a database in autocommit mode; whoever asks for the connection closes it.
 
     Raises:

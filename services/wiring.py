@@ -120,8 +120,7 @@ def house(settings: Settings, endpoints: Endpoints) -> Iterator[House]:
         GateShut: something has to be carried out first, and the login may not do that.
         RightMissing: a login has none of the roles.
     """
-    _see_versions(settings, endpoints)
-    with doors(endpoints) as ways:
+    with doors(endpoints, ours=settings.log_dsn is None) as ways:
         yield _house(settings, endpoints, ways)
 
 
@@ -259,29 +258,19 @@ class Examined:
 @contextmanager
 def examined(settings: Settings) -> Iterator[Examined]:
     """Connect what is needed to find out what is wrong, whether or not log, keys, roots and ledger fit together."""
-    with serving(settings) as endpoints:
-        _see_versions(settings, endpoints)
-        with databases(endpoints) as (facts, keys):
-            roots = roots_at(settings.kept)
-            signing = certificates.load_or_create(settings.signing)
-            yield Examined(facts, keys, roots, ledger_at(settings.ledger, settings.ledger_copy, signing, roots))
-
-
-def _see_versions(settings: Settings, endpoints: Endpoints) -> None:
-    """See to it that both databases have today's tables; servers of our own are brought there.
-
-    Raises:
-        SchemaUnfit: one has another version.
-    """
-    ours = settings.log_dsn is None
-    schema.ready(schema.LOG, endpoints.log_dsn, ours=ours)
-    schema.ready(schema.KEYS, endpoints.keys_dsn, ours=ours)
+    with serving(settings) as endpoints, databases(endpoints, ours=settings.log_dsn is None) as (facts, keys):
+        roots = roots_at(settings.kept)
+        signing = certificates.load_or_create(settings.signing)
+        yield Examined(facts, keys, roots, ledger_at(settings.ledger, settings.ledger_copy, signing, roots))
 
 
 @contextmanager
-def databases(endpoints: Endpoints) -> Iterator[tuple[Facts, KeyStore]]:
-    """Connect log and key database, as the most that the logins may be, without looking whether they fit together."""
-    with doors(endpoints) as ways:
+def databases(endpoints: Endpoints, *, ours: bool | None = None) -> Iterator[tuple[Facts, KeyStore]]:
+    """Connect log and key database, as the most that the logins may be, without looking whether they fit together.
+
+    `ours`, and what is raised: see `doors`.
+    """
+    with doors(endpoints, ours=ours) as ways:
         yield ways.facts(Role.KEEPER), ways.keys(Role.KEEPER)
 
 
@@ -299,9 +288,11 @@ def projector(log_dsn: str, *, ours: bool = False) -> Iterator[Projector]:
 
     `ours` says that the database is one of our own data folder, which is brought to today's version.
     """
-    schema.ready(schema.LOG, log_dsn, ours=ours)
-    login = entering(schema.LOG, log_dsn)
-    if not folds(login, log_dsn):
+    with schema.connected(schema.LOG, log_dsn) as connection:
+        schema.see_to(connection, schema.LOG, log_dsn, ours=ours)
+        login = entering(connection, schema.LOG)
+        folding = folds(login, connection)
+    if not folding:
         raise RightMissing(FOLDS_APART if Role.PROJECTOR in login.roles else refused(None, "log"))
     datastore = LogDatastore(log_dsn, Role.PROJECTOR)
     facts = Facts(datastore)
