@@ -63,7 +63,7 @@ class Record(BaseModel):
     A subclass is one fact type. Fields it does not declare are gathered in `unknown_fields` and sealed.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
 
     TYPE: ClassVar[str] = ""
     #: What the fact is about: a person (`contact`, `agent`), a kind of thing, or `tenant`. Its stream is that thing's.
