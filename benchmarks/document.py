@@ -1,6 +1,8 @@
 """Write `docs/performance.md` from a run: the words stand here, and every number comes from the figures.
 
 `python -m benchmarks --write-doc` does it at its end, `python -m benchmarks.document RUN.jsonl` from the lines of one.
+Lines in further files were measured apart, at sizes that take too long for a run of everything: `document RUN.jsonl
+LARGE.jsonl`.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ PICTURE = PATH.with_name("growth.svg")
 HEAD = """# Performance
 
 This page is written by `python -m benchmarks --write-doc`, or from the lines of a run by
-`python -m benchmarks.document RUN.jsonl`; change `benchmarks/document.py`, not the page.
+`python -m benchmarks.document RUN.jsonl LARGE.jsonl`; change `benchmarks/document.py`, not the page.
 
 Every figure compares two sides that took turns within one run on one machine: trust the ratios, not the third digit
 of a rate. Servers are embedded PostgreSQL at its default durability, in a temporary folder. A value is the median of
@@ -87,21 +89,34 @@ CPU time of one more, servers included, with so many facts stored:
 
 """
 
+LARGE = """## At the sizes of the promises
+
+These take too long for a run of everything. Each ran by itself (`python -m benchmarks NAME --facts N --repeats R`):
+
+"""
+
 _COLUMNS = ("figure", "value", "ratio", "floor", "aim", "met", "by CPU", "to", "CPU an item", "repeats")
 
 
-def write(figures: Sequence[Figure]) -> None:
+def write(figures: Sequence[Figure], large: Sequence[Figure] = ()) -> None:
     """Write the page, and the picture on it."""
-    PATH.write_text(page(figures), encoding="utf-8")
+    PATH.write_text(page(figures, large), encoding="utf-8")
     if any(figure.points for figure in figures):
         PICTURE.write_text(picture(figures), encoding="utf-8")
 
 
-def page(figures: Sequence[Figure]) -> str:
-    """Give the whole page."""
+def page(figures: Sequence[Figure], large: Sequence[Figure] = ()) -> str:
+    """Give the whole page. What is large was measured apart from the other figures."""
     compared = [figure for figure in figures if not figure.points]
-    rows = [_row(_COLUMNS), _row(["---"] * len(_COLUMNS)), *(_row(_cells(figure)) for figure in compared)]
-    return HEAD + "\n".join(rows) + "\n\n" + _growth(figures) + _conditions(figures) + "\n"
+    table = _table(_COLUMNS, [_cells(figure) for figure in compared])
+    return f"{HEAD}{table}\n\n{_large(large)}{_growth(figures)}{_conditions(figures)}\n"
+
+
+def _large(figures: Sequence[Figure]) -> str:
+    if not figures:
+        return ""
+    rows = [[figure.name, f"{figure.items:,}", *_cells(figure)[1:]] for figure in figures]
+    return f"{LARGE}{_table((_COLUMNS[0], 'items', *_COLUMNS[1:]), rows)}\n\n"
 
 
 def _growth(figures: Sequence[Figure]) -> str:
@@ -111,11 +126,10 @@ def _growth(figures: Sequence[Figure]) -> str:
         return ""
     headings = ["one more of", *(f"{size:,}" for size, _ in grown[0][1]), "grows as"]
     rows = [
-        _row([figure.name.partition(", ")[2], *(f"{cost:,.6g} us" for _, cost in points), f"n^{figure.exponent:g}"])
+        [figure.name.partition(", ")[2], *(f"{cost:,.6g} us" for _, cost in points), f"n^{figure.exponent:g}"]
         for figure, points in grown
     ]
-    table = "\n".join([_row(headings), _row(["---"] * len(headings)), *rows])
-    return f"{GROWTH}{table}\n\n![How costs grow]({PICTURE.name})\n\n"
+    return f"{GROWTH}{_table(headings, rows)}\n\n![How costs grow]({PICTURE.name})\n\n"
 
 
 def _cells(figure: Figure) -> Sequence[str]:
@@ -133,6 +147,10 @@ def _cells(figure: Figure) -> Sequence[str]:
     )
 
 
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join(map(_row, [headings, ["---"] * len(headings), *rows]))
+
+
 def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
@@ -146,5 +164,9 @@ def _conditions(figures: Sequence[Figure]) -> str:
     return f"{first.cores} cores; {versions}."
 
 
+def _read(path: str) -> list[Figure]:
+    return [Figure(**orjson.loads(line)) for line in Path(path).read_bytes().splitlines()]
+
+
 if __name__ == "__main__":
-    write([Figure(**orjson.loads(line)) for line in Path(sys.argv[1]).read_bytes().splitlines()])
+    write(_read(sys.argv[1]), [figure for path in sys.argv[2:] for figure in _read(path)])

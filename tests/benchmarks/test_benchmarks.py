@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import document, figures, history, smoke
+from benchmarks import document, figures, growth, history, smoke
 from benchmarks.figures import Figure, Sample, Target
 from benchmarks.picture import picture
 from domain.errors import RecordInvalid
@@ -44,7 +44,13 @@ FIGURES = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(command.BENCHMARKS))
-def test_each_benchmark_prints_one_json_line_a_figure(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_benchmark_prints_one_json_line_a_figure(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # At each of five sizes so much is done for one sample; here it need not outweigh anything.
+    monkeypatch.setattr(growth, "RECORDS", 20)
+    monkeypatch.setattr(growth, "PEOPLE", 1)
+
     assert command.main([name, "--json", "--facts", "60", "--repeats", "1"]) == 0
 
     printed = capsys.readouterr()
@@ -129,6 +135,17 @@ def test_the_page_says_every_figure_and_what_it_is_compared_with() -> None:
 
     assert page.startswith(document.HEAD)
     assert "| intake | 10 records/s | **1** |  |  |  | 1 | nothing (10 records/s) | 50,000 us | 5 |" in page
+
+
+def test_what_was_measured_apart_stands_in_a_table_of_its_own() -> None:
+    samples = [Sample(1.0, 0.5)]
+    figure: Figure = figures.rate("rebuild", "x/s", items=10_000, to="it", of=samples, other=samples, servers={})
+
+    page = document.page([], [figure])
+
+    assert document.LARGE in page
+    assert "| rebuild | 10,000 | 10,000 x/s | **1** |  |  |  | 1 | it (10,000 x/s) | 50 us | 1 |" in page
+    assert document.LARGE not in document.page([figure])
 
 
 def test_the_words_of_the_page_in_docs_are_current() -> None:
