@@ -279,7 +279,11 @@ def behind(admin: KafkaAdminClient, group: str, seen: Seen) -> list[Behind]:
 
 
 def committed(admin: KafkaAdminClient, group: str, seen: Seen) -> dict[Spot, int]:
-    """Read what a group has committed of these topics; a partition that it never committed is left out."""
+    """Read what a group has committed of these topics; a partition that it never committed is left out.
+
+    A coordinator that has just taken over tells what stood below its high watermark, so perhaps an earlier commit. What
+    a consumer commits only rises, so that one is lower, and holds back what could go.
+    """
     places = [TopicPartition(name, one.number) for name, topic in seen.topics.items() for one in topic.partitions]
     if not places:
         return {}

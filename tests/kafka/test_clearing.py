@@ -106,7 +106,7 @@ class Room:
         published = publish([parcel_of(event) for event in events], self.cluster.broker, self.topic)
         assert published.sent == len(numbers), published
 
-    def take(self, up_to: Mapping[int, int] | None = None) -> None:
+    def take(self, up_to: Mapping[int, int] | None = None, *, mirrors: bool = True) -> None:
         """Take in what is there, up to these offsets, as consuming does: facts with positions, then the mirror."""
         topic = self.seen().topics[self.topic]
         consumer = client(KafkaConsumer, self.cluster.broker, enable_auto_commit=False)
@@ -129,7 +129,8 @@ class Room:
                     self.house.intake.take(parcels, at=now(), positions=[position])
         finally:
             consumer.close()
-        self.mirror(self.house.facts.stored_positions(topic.id))
+        if mirrors:
+            self.mirror(self.house.facts.stored_positions(topic.id))
 
     def mirror(self, offsets: Mapping[int, int]) -> None:
         commit(self.cluster, GROUP, {TopicPartition(self.topic, number): at for number, at in offsets.items()})
@@ -249,7 +250,8 @@ def test_what_is_not_stored_or_not_mirrored_is_never_deleted(cluster: Cluster, h
     room.publish(word(), range(90))
     ends = {one.number: one.end or 0 for one in room.seen().topics[room.topic].partitions}
     assert min(ends.values()) > 6
-    room.take(up_to={number: end // 2 for number, end in ends.items()})
+    # Once, and not the half before: a coordinator that has just taken over may tell what was committed earlier.
+    room.take(up_to={number: end // 2 for number, end in ends.items()}, mirrors=False)
     room.mirror({number: end // 3 for number, end in ends.items()})
 
     led = cluster.leader(room.topic, 0)
