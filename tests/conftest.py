@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from psycopg.conninfo import make_conninfo
 from services.embedded import Endpoints, serving
 from services.kafka.connecting import Broker
 from services.settings import Settings
-from tests import softhsm
+from tests import sessions, softhsm
 
 hypothesis.settings.register_profile(
     "ci",
@@ -32,6 +33,12 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 #: Nothing here has to outlive the machine, and waiting for its disk would be most of the time.
 IN_A_HURRY = {"fsync": "off"}
 _CLUSTERS: list[Endpoints] = []
+
+
+@pytest.fixture(autouse=True, scope="session")
+def hangups() -> None:
+    """Hang up on whoever is started here: `nohup make test` would have them all ignore it."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -102,12 +109,15 @@ def token() -> Iterator[tuple[Path, Path]]:
 
 @pytest.fixture(scope="session")
 def templates(clusters: Endpoints) -> Endpoints:
-    """A database in each cluster with the whole schema and no row."""
+    """A database in each cluster with the whole schema, empty read models, and no row of anything that happened."""
     # Imported here, so that tests without a database need no schema.
-    from services import schema
+    from services import schema, wiring
 
     made = Endpoints(_made(clusters.log_dsn, "template_sealdesk"), _made(clusters.keys_dsn, "template_sealdesk"), None)
     schema.create(made.log_dsn, made.keys_dsn)
+    # To make their tables takes longer than most tests do.
+    with wiring.projector(made.log_dsn) as folding:
+        folding.projecting.catch_up()
     return made
 
 
@@ -137,6 +147,7 @@ def _cloned(dsn: str, name: str) -> Iterator[str]:
     yield _made(dsn, name, template="template_sealdesk")
     with psycopg.connect(dsn, autocommit=True) as connection:
         # What a test leaves connected goes with its database.
+        sessions.end(connection, "datname", name)
         connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 

@@ -1,6 +1,6 @@
 """A large helpdesk, told through a pipe as an operator would: flat memory, and a tenth of its people forgotten.
 
-`make check` takes 5,000 tickets, `make large` 100,000; SEALDESK_TEST_TICKETS says how many.
+`make check` takes 2,500 tickets, `make large` 100,000; SEALDESK_TEST_TICKETS says how many.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
-TICKETS = int(os.environ.get("SEALDESK_TEST_TICKETS", "5000"))
+TICKETS = int(os.environ.get("SEALDESK_TEST_TICKETS", "2500"))
 #: An import of ten times as much may need this much more memory: pools and caches of libraries fill up.
 FLAT = 1.25
 LOOK_SECONDS = 0.2

@@ -20,6 +20,7 @@ from typing import Any
 import psycopg
 
 from services.embedded import Endpoints
+from tests import sessions
 
 #: A step takes milliseconds. After this long without news we ask PostgreSQL whether it waits for a lock.
 SOON_SECONDS = 0.02
@@ -202,6 +203,5 @@ class Stepper:
 
     def _kill(self, process: Process) -> None:
         process.is_killed = True
-        statement = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = %s"
         for control in self._controls:
-            control.execute(statement, (process.name,))
+            sessions.end(control, "application_name", process.name)

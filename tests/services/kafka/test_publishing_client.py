@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.errors import KafkaTimeoutError
+from kafka.errors import KafkaTimeoutError, TopicAlreadyExistsError
 
 from crypto.halves import PublicHalf, write_half
 from domain.errors import BrokerUnavailable, KeysUnavailable, RecordInvalid, RootsUnsafe, SettingsWrong
@@ -507,8 +507,10 @@ def test_the_example_of_the_page_runs(
     broker: Broker, desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     [code] = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    # The page names topics, and other tests may have used them.
     for topic in ("sealdesk.records", "sealdesk.receipts"):
-        created(broker, topic, partitions=1)
+        with suppress(TopicAlreadyExistsError):
+            created(broker, topic, partitions=1)
     assert code.count('"localhost:9092"') == 1
     assert code.count("wait_for_receipts(60)") == 1
     # Another place, and a desk that does not answer.
