@@ -21,6 +21,8 @@ FACTS = 50_000
 _SIZES = (100, 10**1.5, 10, 10**0.5, 1)
 #: How much is done in one sample, since CPU is counted in hundredths of a second.
 RECORDS, PEOPLE, PAGES, TICKETS = 200, 5, 5, 30
+#: How many records are held in memory at once.
+PORTION = 10_000
 _MODELS = ("tickets", "reports")
 _PEOPLE_FROM = 700_000
 
@@ -37,8 +39,8 @@ def measure(facts: int, repeats: int, progress: Progress) -> Iterator[Figure]:
         for part in _SIZES:
             size = max(1, round(facts / part))
             progress(f"growth: {size} facts")
-            if (missing := size - place.house.facts.head()) > 0:
-                place.take(list(islice(told, missing)))
+            while (missing := size - place.house.facts.head()) > 0:
+                place.take(list(islice(told, min(missing, PORTION))))
             place.house.projecting.catch_up()
             before = place.house.facts.head()
             found = [_at_one_size(place, told, people) for _ in range(repeats)]
