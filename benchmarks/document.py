@@ -129,7 +129,8 @@ def _growth(figures: Sequence[Figure]) -> str:
         [figure.name.partition(", ")[2], *(f"{cost:,.6g} us" for _, cost in points), f"n^{figure.exponent:g}"]
         for figure, points in grown
     ]
-    return f"{GROWTH}{_table(headings, rows)}\n\n![How costs grow]({PICTURE.name})\n\n"
+    samples = f"Samples at each size: {grown[0][0].repeats}."
+    return f"{GROWTH}{_table(headings, rows)}\n\n{samples}\n\n![How costs grow]({PICTURE.name})\n\n"
 
 
 def _cells(figure: Figure) -> Sequence[str]:
