@@ -109,15 +109,12 @@ def token() -> Iterator[tuple[Path, Path]]:
 
 @pytest.fixture(scope="session")
 def templates(clusters: Endpoints) -> Endpoints:
-    """A database in each cluster with the whole schema, empty read models, and no row of anything that happened."""
+    """A database in each cluster with the whole schema and no row."""
     # Imported here, so that tests without a database need no schema.
-    from services import schema, wiring
+    from services import schema
 
     made = Endpoints(_made(clusters.log_dsn, "template_sealdesk"), _made(clusters.keys_dsn, "template_sealdesk"), None)
     schema.create(made.log_dsn, made.keys_dsn)
-    # To make their tables takes longer than most tests do.
-    with wiring.projector(made.log_dsn) as folding:
-        folding.projecting.catch_up()
     return made
 
 
