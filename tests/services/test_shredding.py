@@ -366,6 +366,33 @@ def test_the_reference_of_a_picture_goes_with_its_person(desk: Desk) -> None:
     assert rows == []
 
 
+@pytest.mark.parametrize(
+    "owner",
+    [
+        "SELECT subject_id FROM subjects WHERE line IS NOT NULL",
+        "SELECT profile FROM subjects WHERE line IS NOT NULL",
+        "SELECT thing_id FROM things JOIN subjects ON subject_id = things.owner WHERE subjects.line IS NOT NULL",
+        "SELECT thing_id FROM things WHERE line IS NOT NULL",
+    ],
+    ids=["person", "profile", "ticket of a person", "ticket"],
+)
+def test_a_way_back_from_whatever_is_gone_is_residue_and_one_from_the_living_is_not(desk: Desk, owner: str) -> None:
+    filled(desk)
+    desk.happens("contact.created", "contact 3", id=3, name="Cy")
+    desk.happens("ticket.opened", "ticket 33", id=33, requester_id=3, subject="Bell")
+    desk.shred("contact 1")
+    desk.shred("ticket 33")
+    assert sum(desk.house.residue.of_all(desk.tenant.id).values()) == 0
+    add = "INSERT INTO register_backs (owner, page, sealed) SELECT id, gen_random_uuid(), '' FROM ({}) AS owners (id)"
+    with desk.house.keys.transaction() as cursor:
+        cursor.execute(add.format("SELECT subject_id FROM subjects WHERE line IS NULL").encode())
+    assert desk.house.residue.of_all(desk.tenant.id)["register"] == 0
+    with desk.house.keys.transaction() as cursor:
+        added = cursor.execute(add.format(owner).encode()).rowcount
+    assert added > 0
+    assert desk.house.residue.of_all(desk.tenant.id)["register"] == added
+
+
 def test_who_asks_while_another_process_is_at_it_is_told_to_ask_again(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
