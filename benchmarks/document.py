@@ -91,7 +91,8 @@ CPU time of one more, servers included, with so many facts stored:
 
 LARGE = """## At the sizes of the promises
 
-These take too long for a run of everything. Each ran by itself (`python -m benchmarks NAME --facts N --repeats R`):
+These take too long for a run of everything, and for five repeats. Each ran by itself, as often as its last column says
+(`python -m benchmarks NAME --facts N --repeats R`):
 
 """
 
